@@ -1,0 +1,62 @@
+# lepto: build, run, test. `make help` lists the targets.
+SHELL       := /bin/bash
+.DEFAULT_GOAL := build
+
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PKG         := github.com/lepto-dev/lepto
+LDFLAGS     := -s -w -X $(PKG)/internal/cli.Version=$(VERSION)
+EMBEDDED    := internal/backend/native/embedded/bin
+SUPERVISOR  := $(EMBEDDED)/lepto-supervisor
+INIT        := $(EMBEDDED)/lepto-init
+GO_SOURCES  := $(shell find cmd internal -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
+EXAMPLES    := examples/quickstart/datastore/bin/datastore examples/quickstart/api/bin/api
+# Packages that start real containers share the host: one test binary at a time
+# keeps two cores from timing each other out.
+TEST_FLAGS  ?= -race -timeout 9m
+
+.PHONY: build run test lint bench stress examples deps clean generate fuzz help
+
+build: bin/lepto ## build bin/lepto
+
+bin/lepto: $(GO_SOURCES) $(SUPERVISOR) $(INIT)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/lepto
+
+# One script builds both; the supervisor is static, with libcontainer and seccomp.
+$(SUPERVISOR) $(INIT) &: $(shell find cmd/lepto-supervisor internal/backend internal/fault -name '*.go' -not -name '*_test.go' 2>/dev/null) $(wildcard internal/backend/native/initsrc/*.c) scripts/build-supervisor.sh | deps
+	./scripts/build-supervisor.sh
+
+deps: ## install what building and testing need, from apt, where it is missing
+	@./scripts/deps.sh
+
+examples: $(EXAMPLES) ## build the programs that the examples' images hold
+
+examples/quickstart/%: $(wildcard examples/quickstart/*/*.go)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./$(patsubst %/bin/,%,$(dir $@))
+
+run: build examples ## run the quickstart and leave its enclave running
+	@./scripts/quickstart.sh
+
+test: build examples ## all tests, with the race detector (root: they run containers)
+	go test $(TEST_FLAGS) ./...
+
+lint: ## go vet and golangci-lint
+	go vet ./...
+	./scripts/lint.sh
+
+bench: build examples ## a table of timings, beside Docker's where an engine runs
+	go run ./test/bench
+
+stress: build ## 200 kills of the engine and of supervisors, at random points
+	LEPTO_STRESS=200 go test -count=1 -timeout 60m -run 'TestKill' -v ./test/e2e
+
+fuzz: ## a minute of each fuzz target (FUZZTIME=10m for longer)
+	./scripts/fuzz.sh $(or $(FUZZTIME),1m)
+
+generate: ## regenerate the wire code from proto/
+	./scripts/generate.sh
+
+clean: ## remove what was built
+	rm -rf bin $(SUPERVISOR) $(INIT) $(EXAMPLES)
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs golangci-lint at the pinned version, built from the Go module proxy into
+# the user's cache the first time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=v2.15.0
+bin=${XDG_CACHE_HOME:-$HOME/.cache}/lepto-tools/$version
+if [[ ! -x $bin/golangci-lint ]]; then
+	GOBIN=$bin go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version"
+fi
+exec "$bin/golangci-lint" run --timeout 15m ./...
