@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file notices that the table is taken away.
+
+type tableWatch struct {
+	table  string
+	events *os.File // of inotify(7)
+}
+
+func watchTable(dir string) (*tableWatch, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init1", err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR); err != nil {
+		events.Close()
+		return nil, os.NewSyscallError("inotify_add_watch "+dir, err)
+	}
+	return &tableWatch{filepath.Join(dir, tableFile), events}, nil
+}
+
+// wait returns when the table is gone, or ctx has ended.
+func (w *tableWatch) wait(ctx context.Context) {
+	defer w.events.Close()
+	stop := context.AfterFunc(ctx, func() { _ = w.events.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	buf := make([]byte, 4096) // events are read away, not looked at: the file tells
+	for {
+		if _, err := os.Stat(w.table); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if _, err := w.events.Read(buf); err != nil {
+			return // ctx has ended
+		}
+	}
+}
+
+// maxLog bounds the process's log file, in bytes.
+const maxLog = 256 << 10
+
+// boundedLog writes to a log file and empties it when it has grown too large.
+type boundedLog struct {
+	file    *os.File
+	limit   int64
+	written atomic.Int64
+}
+
+func (b *boundedLog) Write(p []byte) (int, error) {
+	if b.written.Add(int64(len(p))) > b.limit {
+		// Only a file can be emptied; a terminal or a pipe goes on.
+		if st, err := b.file.Stat(); err == nil && st.Mode().IsRegular() {
+			_ = b.file.Truncate(0)
+		}
+		b.written.Store(int64(len(p)))
+	}
+	return b.file.Write(p)
+}
