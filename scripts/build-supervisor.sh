@@ -1,13 +1,14 @@
 #!/bin/sh
-# Builds the two programs that run beside containers into DIR
+# Builds the programs that run beside and in containers into DIR
 # (default: internal/backend/native/embedded/bin, from where lepto embeds them):
 #
-#   lepto-supervisor  one per container: libcontainer and libseccomp, static
-#   lepto-init        the first process in a container: plain C, static
+#   lepto-supervisor  one per container and one per network: pure Go, small
+#   lepto-create      makes a container and ends: libcontainer, libseccomp
+#   lepto-init        first process of a container, and exec: plain C
 #
-# Needs go, gcc, and libseccomp's static library (Debian: gcc libseccomp-dev).
-# Nothing is rebuilt in vain: both compilers' outputs are replaced only where
-# they differ, so that what embeds them stays cached.
+# All are static. Needs go, gcc, and libseccomp's static library (Debian: gcc
+# libseccomp-dev). A program is replaced only where it differs, so that what
+# embeds it stays cached.
 set -eu
 cd "$(dirname "$0")/.."
 dir=${1:-internal/backend/native/embedded/bin}
@@ -16,12 +17,14 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 gcc -std=gnu11 -Os -Wall -Wextra -Werror -static -s -o "$tmp/lepto-init" \
-	internal/backend/native/initsrc/init.c
+	internal/backend/native/initsrc/init.c internal/backend/native/initsrc/enter.c
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags 'netgo osusergo' -ldflags '-s -w' \
+	-o "$tmp/lepto-supervisor" ./cmd/lepto-supervisor
 CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' \
 	-ldflags '-s -w -linkmode external -extldflags -static' \
-	-o "$tmp/lepto-supervisor" ./cmd/lepto-supervisor
+	-o "$tmp/lepto-create" ./cmd/lepto-create
 
-for name in lepto-init lepto-supervisor; do
+for name in lepto-init lepto-supervisor lepto-create; do
 	if ! cmp -s "$tmp/$name" "$dir/$name"; then
 		chmod 0755 "$tmp/$name"
 		mv "$tmp/$name" "$dir/$name"

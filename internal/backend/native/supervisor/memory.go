@@ -1,0 +1,58 @@
+package supervisor
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Making a container touches most of this program, and then it waits for days.
+// The pages of the program itself are a cache of its file: dropped, they come
+// back one by one when used. Measured on Linux 6.18, a supervisor beside a
+// sleeping container (VmRSS, kB): NUMBERS
+
+// trim gives back memory that is only a cache: the heap's free pages, and the
+// program's own pages.
+func trim() {
+	debug.FreeOSMemory()
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	defer maps.Close()
+	var spans [][2]uintptr
+	lines := bufio.NewScanner(maps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		// Private and without a writable page, backed by a file: never changed,
+		// so what is dropped is read again.
+		if len(fields) < 6 || !strings.HasPrefix(fields[5], "/") || strings.Contains(fields[1], "w") {
+			continue
+		}
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(fields[0], "%x-%x", &from, &to); n == 2 {
+			spans = append(spans, [2]uintptr{from, to})
+		}
+	}
+	for _, s := range spans {
+		unix.Syscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTNEED)
+	}
+}
+
+var trimming atomic.Bool
+
+// trimLater trims once things are quiet.
+func trimLater() {
+	if trimming.CompareAndSwap(false, true) {
+		time.AfterFunc(500*time.Millisecond, func() {
+			trimming.Store(false)
+			trim()
+		})
+	}
+}
