@@ -65,3 +65,11 @@ type Process interface {
 // ProgressFunc is told how far a long operation has come. done and total count
 // bytes or steps; total is 0 while unknown. It may be nil, and must not block.
 type ProgressFunc func(what string, done, total int64)
+
+// A Clearer (an Enclave) makes room for a service that takes the place of
+// another. Without it the place is made by Remove, and the address may change.
+type Clearer interface {
+	// Clear ends a service and deletes it with its files and logs, as Remove
+	// does, but keeps its reservation. Idempotent.
+	Clear(context.Context, ServiceName) error
+}

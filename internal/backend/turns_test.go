@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-func TestLocksSerialiseOneServiceOnly(t *testing.T) {
+func TestTurnsSerialiseOneServiceOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Locks
-		release, err := l.Service(t.Context(), "a")
+		var l Turns[ServiceName]
+		release, err := l.One(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := l.Service(t.Context(), "b")
+		other, err := l.One(t.Context(), "b")
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := false
 		go func() {
-			again, err := l.Service(t.Context(), "a")
+			again, err := l.One(t.Context(), "a")
 			if err == nil {
 				got = true
 				again()
@@ -40,10 +40,10 @@ func TestLocksSerialiseOneServiceOnly(t *testing.T) {
 	})
 }
 
-func TestLocksAllWaitsForServicesAndEndsWithContext(t *testing.T) {
+func TestTurnsAllWaitsForServicesAndEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l Locks
-		release, _ := l.Service(t.Context(), "a")
+		var l Turns[ServiceName]
+		release, _ := l.One(t.Context(), "a")
 		cause := errors.New("enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
 		defer cancel()
@@ -57,11 +57,11 @@ func TestLocksAllWaitsForServicesAndEndsWithContext(t *testing.T) {
 		}
 		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Second, cause)
 		defer cancel()
-		if _, err := l.Service(ctx, "b"); !errors.Is(err, cause) {
+		if _, err := l.One(ctx, "b"); !errors.Is(err, cause) {
 			t.Fatalf("got %v, want the cause", err)
 		}
 		all()
-		if release, err = l.Service(t.Context(), "b"); err != nil {
+		if release, err = l.One(t.Context(), "b"); err != nil {
 			t.Fatal(err)
 		}
 		release()

@@ -1,0 +1,106 @@
+// Package create makes a container with libcontainer: the program lepto-create,
+// which a supervisor starts for it and which ends when the container's first
+// process is there. [Main] is the whole of it.
+//
+// It is a program apart because of its size: libcontainer starts its own
+// executable three times for a container, and leaves some 10 MB in the memory
+// of whoever calls it. It runs in the supervisor's mount namespace, where the
+// root is mounted. It decides nothing: what is not libcontainer's business is
+// settled in the request.
+package create
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+// Main reads a supervise.CreateRequest from stdin, makes the container, and
+// writes a supervise.Created to stdout. It gives the exit code.
+func Main() int {
+	var request supervise.CreateRequest
+	var answer supervise.Created
+	err := json.NewDecoder(os.Stdin).Decode(&request)
+	if err == nil {
+		answer.PID, err = create(request)
+	}
+	answer.Error = supervise.Fail(err)
+	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil || answer.Error != nil {
+		return 1
+	}
+	return 0
+}
+
+// create makes the container and lets its first process run.
+func create(r supervise.CreateRequest) (int, error) {
+	config, err := configure(r)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(r.StateDir, 0o700); err != nil {
+		return 0, err
+	}
+	container, err := libcontainer.Create(r.StateDir, r.Spec.ID, config)
+	if err != nil {
+		return 0, explain(r, err)
+	}
+	p := &libcontainer.Process{
+		Args:             r.Args,
+		Env:              r.Env,
+		UID:              r.UID,
+		GID:              r.GID,
+		AdditionalGroups: r.Groups,
+		Cwd:              r.Cwd,
+		Capabilities:     capabilities(r.Bounding, r.UID),
+		ExtraFiles:       []*os.File{supervise.CreateFile(supervise.CreateStatus), supervise.CreateFile(supervise.CreateExit)},
+		Init:             true,
+	}
+	if r.Console {
+		p.ConsoleSocket = supervise.CreateFile(supervise.CreateConsole)
+		p.ConsoleWidth, p.ConsoleHeight = 80, 24
+	} else {
+		p.Stdin = supervise.CreateFile(supervise.CreateStdin)
+		p.Stdout = supervise.CreateFile(supervise.CreateStdout)
+		p.Stderr = supervise.CreateFile(supervise.CreateStderr)
+	}
+	if err := container.Run(p); err != nil {
+		return 0, explain(r, err)
+	}
+	return p.Pid()
+}
+
+// capabilities gives the sets of a process. A process of another user than root
+// starts without any, as execve(2) would have it, and gets them from a setuid
+// file only; Docker does the same.
+func capabilities(set []string, uid int) *configs.Capabilities {
+	if uid != 0 {
+		return &configs.Capabilities{Bounding: set}
+	}
+	return &configs.Capabilities{Bounding: set, Permitted: set, Effective: set}
+}
+
+// explain turns libcontainer's error into a fault.
+func explain(r supervise.CreateRequest, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fault.New(supervise.CodeRuntime, "no space left on device: %w", err)
+	}
+	text := err.Error()
+	if _, after, ok := strings.Cut(text, "runc init error(s): "); ok {
+		text = after
+	}
+	switch {
+	case strings.Contains(text, "chdir to cwd"):
+		return fault.New(supervise.CodeWorkDir, "working directory %q: permission denied for the user", r.Cwd)
+	case strings.Contains(text, "error mounting"):
+		return fault.New(supervise.CodeMount, "mount: %w", err)
+	}
+	return fault.New(supervise.CodeRuntime, "start container: %w", err)
+}

@@ -1,0 +1,205 @@
+package native
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
+	"github.com/lepto-dev/lepto/internal/image"
+)
+
+// askHost talks to a published port; "" if the service answers.
+func askHost(host netip.AddrPort, name string) string {
+	c, err := net.DialTimeout("tcp", host.String(), time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	if answer, err := probe.Exchange(c, "tcp", "x"); err != nil || answer != name+" got x" {
+		return fmt.Sprint(answer, err)
+	}
+	return ""
+}
+
+// tree lists the files of a folder.
+func tree(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		out = append(out, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestDestroyLeavesTheHomeAsItWas(t *testing.T) {
+	home := t.TempDir()
+	b := openBackend(t, Config{Home: home})
+	loadProbe(t, b)
+	before := tree(t, home)
+	for round := range 2 {
+		id := newID()
+		e, err := b.CreateEnclave(t.Context(), backend.EnclaveSpec{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		web := spec("web", "serve tcp/8080 then wait")
+		web.Publish = []backend.Publish{{ID: "http", Port: 8080, Proto: backend.TCP}}
+		web.Mounts = []backend.Mount{{Path: "/data", PersistentKey: "k"}, {Path: "/tree", Trees: []string{t.TempDir()}}}
+		if err := e.Start(t.Context(), web); err != nil {
+			t.Fatal(err)
+		}
+		if round == 1 { // a run that fails leaves no more than one that succeeds
+			if err := e.Start(t.Context(), spec("bad", "")); err != nil {
+				t.Fatal(err)
+			}
+			broken := spec("broken", "")
+			broken.Cmd = []string{"no-such-command"}
+			if err := e.Start(t.Context(), broken); err == nil {
+				t.Error("it started")
+			}
+		}
+		if err := e.Destroy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left := footprint(t, b.dir(id), id); len(left) > 0 {
+			t.Errorf("left on the host: %q", left)
+		}
+		if after := tree(t, home); !slices.Equal(before, after) {
+			t.Errorf("files were %q, are %q", before, after)
+		}
+	}
+}
+
+func TestRemoveTreeDoesNotDeleteThroughAMount(t *testing.T) {
+	dir, precious := t.TempDir(), t.TempDir()
+	file := filepath.Join(precious, "data")
+	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"a", "a b/c"} {
+		at = filepath.Join(dir, "x", at)
+		if err := os.MkdirAll(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := bind(precious, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeTree(filepath.Join(dir, "x")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "kept" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if err := removeTree(filepath.Join(dir, "x")); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+}
+
+func TestMergeIsDockers(t *testing.T) {
+	img := func(entrypoint, cmd string) *image.Image {
+		config := v1.Config{Env: []string{"A=image", "B=image"}, Entrypoint: strings.Fields(entrypoint), Cmd: strings.Fields(cmd)}
+		return &image.Image{Config: v1.ConfigFile{Config: config}}
+	}
+	for _, c := range []struct {
+		imageEntrypoint, imageCmd, entrypoint, cmd string
+		want                                       string
+	}{
+		{"ie", "ic", "", "", "ie|ic"},
+		{"ie", "ic", "", "c", "ie|c"},
+		{"ie", "ic", "e", "", "e|"},
+		{"ie", "ic", "e", "c", "e|c"},
+		{"", "ic", "", "", "|ic"},
+		{"ie", "", "", "", "ie|"},
+	} {
+		doc := merge(backend.ServiceSpec{
+			Entrypoint: strings.Fields(c.entrypoint), Cmd: strings.Fields(c.cmd), Env: map[string]string{"B": "service"},
+		}, img(c.imageEntrypoint, c.imageCmd))
+		if got := strings.Join(doc.Entrypoint, " ") + "|" + strings.Join(doc.Cmd, " "); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+		if doc.Env["A"] != "image" || doc.Env["B"] != "service" || doc.Env["PATH"] != defaultPath {
+			t.Errorf("env %v", doc.Env)
+		}
+	}
+}
+
+func TestAddressesRunOut(t *testing.T) {
+	subnet := netip.MustParsePrefix("10.0.0.0/29") // .1 is the gateway, .7 broadcast
+	taken := map[backend.ServiceName]netip.Addr{}
+	for i := range 5 {
+		ip, err := freeAddress(subnet, taken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("10.0.0.%d", i+2); ip.String() != want {
+			t.Errorf("got %s, want %s", ip, want)
+		}
+		taken[backend.ServiceName(fmt.Sprint(i))] = ip
+	}
+	if ip, err := freeAddress(subnet, taken); err == nil {
+		t.Errorf("got %s", ip)
+	}
+	delete(taken, "1")
+	if ip, err := freeAddress(subnet, taken); err != nil || ip.String() != "10.0.0.3" {
+		t.Errorf("got %s, %v", ip, err)
+	}
+}
+
+func TestAPersistentDirectoryBeginsAsTheImageHasIt(t *testing.T) {
+	s := newStage(t)
+	db := spec("db", "read /etc/plain then write /etc/plain changed then exit 0")
+	db.Mounts = []backend.Mount{{Path: "/etc", PersistentKey: "etc/of db"}}
+	s.start(db)
+	exit, err := s.e.Wait(t.Context(), "db")
+	s.must(err)
+	if got := s.logged(s.e, "db"); exit.Code != 0 || !slices.Equal(got, []string{"just text"}) {
+		t.Errorf("exit %+v, logged %q", exit, got)
+	}
+	s.must(s.e.Remove(t.Context(), "db"))
+	db = spec("db", "read /etc/plain")
+	db.Mounts = []backend.Mount{{Path: "/etc", PersistentKey: "etc/of db"}}
+	s.start(db)
+	_, err = s.e.Wait(t.Context(), "db")
+	s.must(err)
+	if got := s.logged(s.e, "db"); !slices.Equal(got, []string{"changed"}) {
+		t.Errorf("logged %q", got)
+	}
+	// A directory that the image keeps open to all is so here.
+	tmp := spec("tmp", "write /tmp/x y then exit 0")
+	tmp.User = "1000:1000"
+	tmp.Mounts = []backend.Mount{{Path: "/tmp", PersistentKey: "tmp"}}
+	s.start(tmp)
+	if exit, err = s.e.Wait(t.Context(), "tmp"); err != nil || exit.Code != 0 {
+		t.Errorf("exit %+v, %v: %q", exit, err, s.logged(s.e, "tmp"))
+	}
+}
+
+func TestAnImageInUseIsNotRemoved(t *testing.T) {
+	s := newStage(t)
+	s.start(spec("db", "exit 0"))
+	if err := s.b.RemoveImage(t.Context(), backendtest.ProbeRef); err == nil {
+		t.Error("the image of a service was removed")
+	}
+	s.must(s.e.Remove(t.Context(), "db"))
+	s.must(s.b.RemoveImage(t.Context(), backendtest.ProbeRef))
+}
+
+func bind(from, to string) error { return unix.Mount(from, to, "", unix.MS_BIND, "") }
