@@ -12,6 +12,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kinds of errors that callers decide on. Wrap them with the identity of the
@@ -104,17 +105,24 @@ func From(err error, code string) *Fault {
 	return &Fault{Code: code, Summary: err.Error(), Cause: err}
 }
 
-// All flattens joined errors ([errors.Join]) into a list, in order.
+// All flattens joined errors ([errors.Join]) into a list, in order. An error that
+// wraps several with words of its own (fmt.Errorf) is one.
 func All(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var out []error
-		for _, e := range joined.Unwrap() {
-			out = append(out, All(e)...)
-		}
-		return out
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var out []error
+	var texts []string
+	for _, e := range joined.Unwrap() {
+		out = append(out, All(e)...)
+		texts = append(texts, e.Error())
+	}
+	if strings.Join(texts, "\n") != err.Error() {
+		return []error{err}
+	}
+	return out
 }

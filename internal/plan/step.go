@@ -27,6 +27,8 @@ type Plan struct {
 	Output    string   // the run's return value as JSON text, references unresolved; empty for None
 	Warnings  []string // gathered in interpretation, in order, without repeats
 	Packages  []string // other packages that modules were imported from, sorted
+	// Returned is the Starlark text of what each step's call gave the script.
+	Returned map[StepID]string
 }
 
 // A Step is one instruction of a plan: a value. Nothing has run when it is made.
@@ -76,9 +78,9 @@ func (c Call) At() fault.Frame {
 
 // Arg is a supplied argument as text.
 type Arg struct {
-	Name           string
-	Text           string
-	Representative bool // shown in brief output
+	Name           string `json:"name,omitempty"` // empty where it was given by place
+	Text           string `json:"text"`
+	Representative bool   `json:"representative,omitempty"` // shown in brief output
 }
 
 // Key names a resource: service/db, artifact/genesis, value/<id>, link/a|b,

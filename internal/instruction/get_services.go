@@ -1,0 +1,30 @@
+package instruction
+
+import (
+	"maps"
+	"slices"
+
+	"go.starlark.net/starlark"
+
+	"github.com/lepto-dev/lepto/internal/lang"
+	"github.com/lepto-dev/lepto/internal/plan"
+)
+
+// getServicesArgs are the parameters of plan.get_services.
+type getServicesArgs struct {
+	_ struct{} `doc:"Gives all services that were added before, in this plan or an earlier run, sorted by name."`
+}
+
+func buildGetServices(c *lang.Call, _ *getServicesArgs) (plan.Step, starlark.Value, error) {
+	services, err := knownServices(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := slices.Sorted(maps.Keys(services))
+	values := make([]starlark.Value, len(names))
+	for i, name := range names {
+		values[i] = services[name]
+	}
+	const text = "Fetching services"
+	return &getServices{called{c.Plan(text)}, names, text}, starlark.NewList(values), nil
+}

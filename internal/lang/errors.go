@@ -1,0 +1,149 @@
+package lang
+
+import (
+	"errors"
+	"strings"
+
+	"go.starlark.net/resolve"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+// This file makes faults of what can go wrong while a script is interpreted.
+
+// An Error is a fault of an interpretation, together with what the wire API's
+// text form needs beyond it: see LegacyText.
+type Error struct {
+	Fault *fault.Fault
+
+	message  string        // the text form's first line, if it differs from the summary
+	cause    string        // its second
+	frames   []legacyFrame // outermost first
+	multiple bool          // one of several found before anything ran
+}
+
+// Error gives the fault's summary.
+func (e *Error) Error() string { return e.Fault.Error() }
+
+// Unwrap gives the fault.
+func (e *Error) Unwrap() error { return e.Fault }
+
+// wrap makes faults of an error of the Starlark interpreter.
+func (in *interpretation) wrap(err error) error {
+	if ended := in.endedBy(); ended != nil && strings.Contains(err.Error(), "cancelled") {
+		return in.wrapEnded(err, ended)
+	}
+	return wrapError(err)
+}
+
+// wrapEnded tells why the thread was cancelled, and where it was then.
+func (in *interpretation) wrapEnded(err, ended error) error {
+	f := *fault.From(ended, "E0204")
+	e := &Error{Fault: &f}
+	if evalErr := (*starlark.EvalError)(nil); errors.As(err, &evalErr) {
+		e.fromEval(evalErr)
+		e.message = f.Summary
+		f.WithFrames(userFrames(evalErr.CallStack)...)
+	}
+	return e
+}
+
+func wrapError(err error) error {
+	var evalErr *starlark.EvalError
+	if !errors.As(err, &evalErr) {
+		return static(err, nil)
+	}
+	cause := evalErr.Unwrap()
+	if isStatic(cause) {
+		return static(cause, evalErr)
+	}
+	e := &Error{}
+	e.fromEval(evalErr)
+	e.Fault = evalFault(evalErr, cause)
+	return e
+}
+
+// evalFault makes the fault of an error while the script ran.
+func evalFault(evalErr *starlark.EvalError, cause error) *fault.Fault {
+	var f fault.Fault
+	var known *fault.Fault
+	if problems, ok := asArgsError(cause); ok {
+		f = *fault.New("E0202", "%s", problems)
+		f.Hint = problems.hint()
+	} else if errors.As(cause, &known) {
+		f = *known
+		if cause.Error() != known.Summary {
+			f.Summary = cause.Error()
+		}
+	} else {
+		f = *fault.New("E0201", "%s", evalErr.Msg)
+	}
+	f.WithFrames(userFrames(evalErr.CallStack)...)
+	return &f
+}
+
+// isStatic reports an error found before code ran: by parser or resolver.
+func isStatic(err error) bool {
+	var syntaxErr syntax.Error
+	var list resolve.ErrorList
+	return errors.As(err, &syntaxErr) || errors.As(err, &list)
+}
+
+// static makes faults of syntax and name errors; outer is the import that led to
+// the file, if any.
+func static(err error, outer *starlark.EvalError) error {
+	var outerFrames []fault.Frame
+	var outerLegacy []legacyFrame
+	if outer != nil {
+		outerFrames = userFrames(outer.CallStack)
+		outerLegacy = legacyFrames(outer.CallStack)
+	}
+	one := func(code string, pos syntax.Position, msg string, multiple bool) *Error {
+		frame := fault.Frame{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)}
+		f := fault.New(code, "%s", msg).WithFrames(append([]fault.Frame{frame}, outerFrames...)...)
+		if hint := dialectHint(msg); hint != "" {
+			f.Code, f.Hint = "E0103", hint
+		}
+		frame.Func = msg
+		return &Error{Fault: f, message: legacyDefault, multiple: multiple,
+			frames: append([]legacyFrame{{frame: frame}}, outerLegacy...)}
+	}
+	var syntaxErr syntax.Error
+	if errors.As(err, &syntaxErr) {
+		return one("E0101", syntaxErr.Pos, syntaxErr.Msg, false)
+	}
+	var list resolve.ErrorList
+	if !errors.As(err, &list) {
+		return err
+	}
+	all := make([]error, len(list))
+	for i, e := range list {
+		all[i] = one("E0102", e.Pos, e.Msg, true)
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return errors.Join(all...)
+}
+
+// dialectHints tell what to do instead of what this dialect lacks, by a part of
+// the resolver's message.
+var dialectHints = []struct{ part, hint string }{
+	{"does not support while", "use a for loop over range(...)"},
+	{"does not support sets", "use the keys of a dict, or a list"},
+	{"cannot reassign", "give the second one another name; a global is set once"},
+	{"not within a function", "put it into a function that run calls"},
+	{"undefined: plan", "plan is the first parameter of run; pass it on to functions that need it"},
+	{"undefined: math", "there is no math module; ints and floats have + - * / // %"},
+}
+
+func dialectHint(msg string) string {
+	for _, h := range dialectHints {
+		if strings.Contains(msg, h.part) {
+			return h.hint
+		}
+	}
+	return ""
+}

@@ -1,0 +1,82 @@
+package lang
+
+import (
+	"context"
+	"fmt"
+	"runtime/metrics"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+// This file keeps an interpretation within bounds: steps, memory, and the
+// context's end.
+
+// heapInterval is how often the heap is looked at.
+const heapInterval = 20 * time.Millisecond
+
+// guard starts the watch; stop ends it and waits for it.
+func (in *interpretation) guard() (stop func()) {
+	in.thread.SetMaxExecutionSteps(in.req.StepLimit)
+	in.thread.OnMaxSteps = func(*starlark.Thread) {
+		in.end(fault.New("E0203", "the script did not end within %d steps", in.req.StepLimit).
+			WithHint("look for a loop that grows without end"))
+	}
+	ctx, cancel := context.WithCancelCause(in.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in.watch(ctx)
+	}()
+	return func() {
+		cancel(nil)
+		<-done
+	}
+}
+
+// watch cancels the thread when the run's context ends or the heap grows too
+// much, and ends with ctx.
+func (in *interpretation) watch(ctx context.Context) {
+	ticker := time.NewTicker(heapInterval)
+	defer ticker.Stop()
+	start := heapBytes()
+	for {
+		select {
+		case <-ctx.Done():
+			if cause := context.Cause(in.ctx); cause != nil {
+				in.end(fault.New("E0204", "interpretation was cancelled: %w", cause))
+			}
+			return
+		case <-ticker.C:
+			if grown := heapBytes(); grown > start && grown-start > in.req.MemoryLimit {
+				in.end(fault.New("E0205", "the script used more than %d MiB of memory", in.req.MemoryLimit>>20).
+					WithHint("look for a list or text that grows without end"))
+			}
+		}
+	}
+}
+
+// end cancels the thread; the first reason counts.
+func (in *interpretation) end(reason error) {
+	in.mu.Lock()
+	if in.ended == nil {
+		in.ended = reason
+	}
+	in.mu.Unlock()
+	in.thread.Cancel(fmt.Sprint(reason))
+}
+
+// endedBy gives the reason why the thread was cancelled, if it was.
+func (in *interpretation) endedBy() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ended
+}
+
+func heapBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}

@@ -1,0 +1,234 @@
+package lang
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+
+	"github.com/lepto-dev/lepto/internal/enclave"
+	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/plan"
+	"github.com/lepto-dev/lepto/internal/source"
+)
+
+// DefaultStepLimit bounds an interpretation, in Starlark steps (about two per
+// simple statement). A hundred million take some seconds.
+const DefaultStepLimit = 100_000_000
+
+// DefaultMemoryLimit bounds how much the heap may grow while a script is
+// interpreted, in bytes. It is the heap of the whole process that is seen, so the
+// limit is generous.
+const DefaultMemoryLimit = 2 << 30
+
+// A Host is a dialect: what a script can call. It is immutable and safe for
+// concurrent use.
+type Host struct {
+	instructions []Builtin
+	others       []Builtin // types and functions
+	predeclared  starlark.StringDict
+	plan         *starlarkstruct.Module
+}
+
+// NewHost makes a host of instructions (members of plan) and types (predeclared
+// names). It panics on a name declared twice.
+func NewHost(instructions, types []Builtin) *Host {
+	h := &Host{instructions: instructions, others: append(slices.Clone(types), functions()...)}
+	for _, list := range [][]Builtin{h.instructions, h.others} {
+		if name := duplicate(list); name != "" {
+			panic("lang: declared twice: " + name)
+		}
+	}
+	members := starlark.StringDict{}
+	for _, b := range h.instructions {
+		members[b.name] = b.value()
+	}
+	h.plan = &starlarkstruct.Module{Name: "plan", Members: members}
+	h.plan.Freeze()
+	h.predeclared = predeclared(h.others)
+	h.predeclared.Freeze()
+	return h
+}
+
+// EnclaveView is what an interpretation needs of the enclave that it is for.
+type EnclaveView interface {
+	// ServiceValueID gives the id of a service's value slot: 32 lower-case hex
+	// digits, the same for a name in every run.
+	ServiceValueID(name string) (string, error)
+	// EnvVars gives the enclave's variables as a JSON object; empty for none.
+	EnvVars() string
+	// ClusterType gives "docker", "kubernetes" or "podman".
+	ClusterType() string
+}
+
+// ServiceView is what an EnclaveView may offer in addition: the services of
+// earlier runs, for get_service and get_services.
+type ServiceView interface {
+	ExistingServices() []ExistingService
+}
+
+// ExistingService is a service that an earlier run added.
+type ExistingService struct {
+	Name  string
+	Ports map[string]enclave.Port
+}
+
+// Request asks for an interpretation.
+type Request struct {
+	Package         *source.Package
+	MainFunction    string        // "run" if empty
+	Args            string        // a JSON object; "{}" if empty
+	Enclave         EnclaveView   // nil: an enclave that has nothing yet
+	NewID           func() string // 32 hex digits; nil: random
+	AllowPrivileged bool
+	StepLimit       uint64 // DefaultStepLimit if 0
+	MemoryLimit     uint64 // bytes; DefaultMemoryLimit if 0
+}
+
+// Interpret runs the script and gives its plan. Nothing but the script's own
+// code is executed. It ends early with the context. Errors are faults with the
+// user's frames, or several of them joined.
+func (h *Host) Interpret(ctx context.Context, req Request) (*plan.Plan, error) {
+	in, err := newInterpretation(ctx, h, req)
+	if err != nil {
+		return nil, err
+	}
+	stop := in.guard()
+	defer stop()
+	output, err := in.run()
+	if err != nil {
+		return nil, err
+	}
+	return in.finish(output), nil
+}
+
+// interpretation is the state of one Interpret.
+type interpretation struct {
+	ctx     context.Context
+	host    *Host
+	req     Request
+	enclave EnclaveView
+	thread  *starlark.Thread
+	globals starlark.StringDict // predeclared names of this run
+
+	steps      []plan.Step
+	returned   map[plan.StepID]string
+	warnings   []string
+	serviceIDs map[string]string
+	memory     map[string]map[string]starlark.Value
+	modules    map[string]*module
+	files      map[string]source.File // by name: where a calling file's locators start
+
+	mu    sync.Mutex
+	ended error // why the thread was cancelled
+}
+
+// threadKey is where a thread keeps its interpretation.
+const threadKey = "lepto.interpretation"
+
+func interpretationOf(thread *starlark.Thread) *interpretation {
+	return thread.Local(threadKey).(*interpretation)
+}
+
+func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretation, error) {
+	if req.Package == nil {
+		return nil, errors.New("interpret: no package")
+	}
+	in := &interpretation{
+		ctx: ctx, host: h, req: req, enclave: req.Enclave,
+		returned:   map[plan.StepID]string{},
+		serviceIDs: map[string]string{},
+		memory:     map[string]map[string]starlark.Value{},
+		modules:    map[string]*module{},
+		files:      map[string]source.File{},
+	}
+	if in.req.MainFunction == "" {
+		in.req.MainFunction = defaultMain
+	}
+	if in.req.StepLimit == 0 {
+		in.req.StepLimit = DefaultStepLimit
+	}
+	if in.req.MemoryLimit == 0 {
+		in.req.MemoryLimit = DefaultMemoryLimit
+	}
+	if in.enclave == nil {
+		in.enclave = emptyEnclave{in}
+	}
+	in.thread = &starlark.Thread{
+		Name:  req.Package.ID(),
+		Load:  refuseLoad,
+		Print: func(*starlark.Thread, string) {},
+	}
+	in.thread.SetLocal(threadKey, in)
+	in.globals = starlark.StringDict{}
+	for name, value := range h.predeclared {
+		in.globals[name] = value
+	}
+	var err error
+	in.globals["kurtosis"], err = kurtosisModule(in.enclave.EnvVars())
+	return in, err
+}
+
+// add appends a step to the plan.
+func (in *interpretation) add(c *Call, step plan.Step, value starlark.Value) error {
+	if step == nil {
+		return fmt.Errorf("%s made no step", c.call.Name)
+	}
+	in.steps = append(in.steps, step)
+	in.returned[c.call.ID] = value.String()
+	return nil
+}
+
+func (in *interpretation) finish(output string) *plan.Plan {
+	for _, w := range in.req.Package.Warnings() {
+		in.warn(w)
+	}
+	return &plan.Plan{
+		PackageID: in.req.Package.ID(),
+		Steps:     in.steps,
+		Output:    output,
+		Warnings:  in.warnings,
+		Packages:  in.req.Package.Used(),
+		Returned:  in.returned,
+	}
+}
+
+func (in *interpretation) warn(text string) {
+	if !slices.Contains(in.warnings, text) {
+		in.warnings = append(in.warnings, text)
+	}
+}
+
+func (in *interpretation) newID() string {
+	if in.req.NewID != nil {
+		return in.req.NewID()
+	}
+	return randomID()
+}
+
+// randomID makes a random UUID (version 4) without hyphens.
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return hex.EncodeToString(b[:])
+}
+
+// emptyEnclave stands for an enclave that is not there: planning without one.
+type emptyEnclave struct{ in *interpretation }
+
+func (e emptyEnclave) ServiceValueID(string) (string, error) { return e.in.newID(), nil }
+func (emptyEnclave) EnvVars() string                         { return "" }
+func (emptyEnclave) ClusterType() string                     { return "docker" }
+
+// refuseLoad answers the load statement.
+func refuseLoad(*starlark.Thread, string) (starlark.StringDict, error) {
+	return nil, fault.New("E0104", "the load statement is not available here").
+		WithHint(`module = import_module("path/to/file.star"), then module.name`)
+}

@@ -1,0 +1,227 @@
+package lang
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	starjson "go.starlark.net/lib/json"
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+)
+
+// This file is the json module. Decoding and indenting are the library's;
+// encoding is ours, because it is bounded, and because floats must come out as
+// the revision of the library that scripts were written for has them: 1.0 as 1.
+
+func jsonModule() *starlarkstruct.Module {
+	return &starlarkstruct.Module{Name: "json", Members: starlark.StringDict{
+		"encode": starlark.NewBuiltin("encode", func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+			var x starlark.Value
+			if err := starlark.UnpackArgs("json.encode", args, kwargs, "x", &x); err != nil {
+				return nil, err
+			}
+			text, err := encodeJSON(x)
+			if err != nil {
+				return nil, fmt.Errorf("json.encode: %w", err)
+			}
+			return starlark.String(text), nil
+		}),
+		"decode": starlark.NewBuiltin("decode", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+			if text, ok := firstText(args, kwargs); ok && jsonDepth(text) > maxDepth {
+				return nil, fmt.Errorf("json.decode: the text is nested more than %d deep", maxDepth)
+			}
+			return starlark.Call(thread, starjson.Module.Members["decode"], args, kwargs)
+		}),
+		"indent": starjson.Module.Members["indent"],
+	}}
+}
+
+// firstText gives the text that json.decode is called with.
+func firstText(args starlark.Tuple, kwargs []starlark.Tuple) (string, bool) {
+	if len(args) > 0 {
+		return starlark.AsString(args[0])
+	}
+	for _, kw := range kwargs {
+		if text, ok := starlark.AsString(kw[1]); ok && kw[0] == starlark.String("x") {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// jsonDepth gives how deep arrays and objects are nested in JSON text. The
+// library's decoder recurses, and a Go program that runs out of stack ends.
+func jsonDepth(text string) int {
+	depth, most, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			depth++
+			most = max(most, depth)
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return most
+}
+
+// decodeJSON decodes JSON as scripts do: ints stay ints, null is None.
+func decodeJSON(text string) (starlark.Value, error) {
+	if jsonDepth(text) > maxDepth {
+		return nil, fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	thread := &starlark.Thread{Name: "json"}
+	return starlark.Call(thread, starjson.Module.Members["decode"], starlark.Tuple{starlark.String(text)}, nil)
+}
+
+// outputText gives a run's return value as indented JSON, or its text where it
+// has no JSON.
+func outputText(v starlark.Value) string {
+	text, err := encodeJSON(v)
+	if err != nil {
+		return v.String()
+	}
+	thread := &starlark.Thread{Name: "json"}
+	indented, err := starlark.Call(thread, starjson.Module.Members["indent"], starlark.Tuple{starlark.String(text)}, nil)
+	if err != nil {
+		return text
+	}
+	s, _ := starlark.AsString(indented)
+	return s
+}
+
+// encodeJSON gives a value as JSON: dicts, structs and objects with sorted keys.
+func encodeJSON(v starlark.Value) (string, error) {
+	var e jsonEncoder
+	err := e.encode(v, 0)
+	return e.b.String(), err
+}
+
+type jsonEncoder struct{ b strings.Builder }
+
+func (e *jsonEncoder) encode(v starlark.Value, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("the value %w", errTooDeep) // or contains itself
+	}
+	if e.b.Len() > maxText {
+		return fmt.Errorf("the value %w", errTooLarge)
+	}
+	switch v := v.(type) {
+	case starlark.NoneType:
+		e.b.WriteString("null")
+	case starlark.Bool:
+		e.b.WriteString(strconv.FormatBool(bool(v)))
+	case starlark.Int:
+		e.b.WriteString(v.String())
+	case starlark.Float:
+		return e.float(float64(v))
+	case starlark.String:
+		e.quote(string(v))
+	case starlark.IterableMapping:
+		return e.mapping(v, depth)
+	case starlark.Iterable:
+		return e.sequence(v, depth)
+	case starlark.HasAttrs:
+		return e.attributes(v, depth)
+	default:
+		return fmt.Errorf("%s has no JSON", describe(v))
+	}
+	return nil
+}
+
+func (e *jsonEncoder) float(f float64) error {
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return fmt.Errorf("the float %v has no JSON", f)
+	}
+	e.b.WriteString(strconv.FormatFloat(f, 'g', -1, 64))
+	return nil
+}
+
+// quote writes a string as the library does.
+func (e *jsonEncoder) quote(s string) {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			data, _ := json.Marshal(s) // a string always encodes
+			e.b.Write(data)
+			return
+		}
+	}
+	e.b.WriteString(strconv.Quote(s))
+}
+
+func (e *jsonEncoder) mapping(m starlark.IterableMapping, depth int) error {
+	items := m.Items()
+	for _, item := range items {
+		if _, ok := item[0].(starlark.String); !ok {
+			return fmt.Errorf("a dict's keys must be strings, not %s", describe(item[0]))
+		}
+	}
+	slices.SortFunc(items, func(a, b starlark.Tuple) int {
+		return strings.Compare(string(a[0].(starlark.String)), string(b[0].(starlark.String)))
+	})
+	e.b.WriteByte('{')
+	for i, item := range items {
+		if i > 0 {
+			e.b.WriteByte(',')
+		}
+		e.quote(string(item[0].(starlark.String)))
+		e.b.WriteByte(':')
+		if err := e.encode(item[1], depth+1); err != nil {
+			return err
+		}
+	}
+	e.b.WriteByte('}')
+	return nil
+}
+
+func (e *jsonEncoder) sequence(seq starlark.Iterable, depth int) error {
+	iter := seq.Iterate()
+	defer iter.Done()
+	e.b.WriteByte('[')
+	var item starlark.Value
+	for i := 0; iter.Next(&item); i++ {
+		if i > 0 {
+			e.b.WriteByte(',')
+		}
+		if err := e.encode(item, depth+1); err != nil {
+			return err
+		}
+	}
+	e.b.WriteByte(']')
+	return nil
+}
+
+func (e *jsonEncoder) attributes(v starlark.HasAttrs, depth int) error {
+	names := slices.Clone(v.AttrNames())
+	slices.Sort(names)
+	e.b.WriteByte('{')
+	for i, name := range names {
+		value, err := v.Attr(name)
+		if err == nil && value == nil {
+			err = errors.New("it has no value")
+		}
+		if err != nil {
+			return fmt.Errorf("attribute %s: %w", name, err)
+		}
+		if i > 0 {
+			e.b.WriteByte(',')
+		}
+		e.quote(name)
+		e.b.WriteByte(':')
+		if err := e.encode(value, depth+1); err != nil {
+			return err
+		}
+	}
+	e.b.WriteByte('}')
+	return nil
+}

@@ -1,0 +1,429 @@
+package source
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+func TestParseLocator(t *testing.T) {
+	for _, c := range []struct{ in, id, version string }{
+		{"github.com/a/b", "github.com/a/b", ""},
+		{"GitHub.com/a/b/", "github.com/a/b", ""},
+		{"github.com/a/b/c/d.star", "github.com/a/b/c/d.star", ""},
+		{"github.com/a/b/../../etc/passwd", "github.com/etc/passwd", ""},
+		{"github.com/../../etc/passwd/x.star", "github.com/etc/passwd/x.star", ""},
+		{"github.com/a/b@1.2.3", "github.com/a/b", "1.2.3"},
+		{"github.com/a/b@1.2.3/c/d.star", "github.com/a/b/c/d.star", "1.2.3"},
+		{"github.com/a/b/c@main", "github.com/a/b/c", "main"},
+		{"github.com/a/b@feature/x", "github.com/a/b", "feature/x"},
+		{"github.com/a/b@release/1.2", "github.com/a/b", "release/1.2"},
+		{"github.com/a/b@my@branch", "github.com/a/b", "my@branch"},
+		{"github.com/a/b@v/../../x.star", "github.com/a/b/x.star", "v"},
+		{"github.com/a/b.git", "github.com/a/b", ""},
+	} {
+		l, err := ParseLocator(c.in)
+		if err != nil || l.ID() != c.id || l.Version != c.version {
+			t.Errorf("%s: got %s@%s, %v", c.in, l.ID(), l.Version, err)
+		}
+	}
+	for _, bad := range []string{"", "github.com", "github.com/a", "gitlab.com/a/b", "https://github.com/a/b", "./x", "/x", "github.com/a/b\\c", "github.com/-x/b", "github.com/a/b@--upload-pack=x"} {
+		if l, err := ParseLocator(bad); err == nil {
+			t.Errorf("%q: got %v", bad, l)
+		}
+	}
+}
+
+func TestManifest(t *testing.T) {
+	m, err := ParseManifest("kurtosis.yml", []byte("name: github.com/a/b/c\ndescription: |\n  two\n  lines\nreplace:\n  github.com/x/y: ../y\n  github.com/x/z: github.com/me/z@1.0\n"))
+	if err != nil || m.Name != "github.com/a/b/c" || m.Description != "two\nlines\n" || m.Replace["github.com/x/y"] != "../y" {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	for _, c := range []struct {
+		name, text, want string
+		line             int
+	}{
+		{"empty", "", "is empty", 0},
+		{"no name", "description: x\n", "has no name", 1},
+		{"empty name", "name: ''\n", "name is empty", 1},
+		{"unknown key", "name: github.com/a/b\ndescriptoin: x\n", `unknown key "descriptoin"`, 2},
+		{"twice", "name: github.com/a/b\nname: github.com/a/c\n", `key "name" is given twice`, 2},
+		{"type", "name: [1]\n", "name must be a text", 1},
+		{"number", "name: github.com/a/b\ndescription: 3\n", "description must be a text", 2},
+		{"list", "- a\n", "must be a mapping", 1},
+		{"no locator", "name: foo\n", `name "foo" is no locator`, 1},
+		{"slash", "name: github.com/a/b/\n", "must be a plain locator", 1},
+		{"version", "name: github.com/a/b@1\n", "must be a plain locator", 1},
+		{"replace type", "name: github.com/a/b\nreplace: x\n", "replace must be a mapping", 2},
+		{"replace key", "name: github.com/a/b\nreplace:\n  foo: ./x\n", `"foo" is no package`, 3},
+		{"replace value", "name: github.com/a/b\nreplace:\n  github.com/a/c: foo\n", "neither a package nor a path", 3},
+		{"syntax", "name: github.com/a/b\n\tx: y\n", "found a tab character", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ParseManifest("kurtosis.yml", []byte(c.text))
+			f := fault.From(err, "none")
+			line := 0
+			if len(f.At) > 0 {
+				line = f.At[0].Line
+			}
+			if f.Code != "E0110" || !strings.Contains(f.Summary, c.want) || line != c.line {
+				t.Errorf("got %s line %d: %s", f.Code, line, f.Summary)
+			}
+		})
+	}
+}
+
+// tree writes files below a directory, by path.
+func tree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	top := t.TempDir()
+	tree(t, top, map[string]string{
+		"repo/.git/HEAD":                      "",
+		"repo/shared/s.star":                  "shared",
+		"repo/pkg/main.star":                  "main",
+		"repo/pkg/lib/a.star":                 "a",
+		"repo/pkg/kurtosis.yml":               "name: github.com/me/repo/pkg\nreplace:\n  github.com/x/y: ../../local\n  github.com/x/y/deep: github.com/f/fork@v1\n  github.com/q/r: github.com/q/r@branch\n",
+		"local/y.star":                        "local y",
+		"mirror/github.com/f/fork@v1/z.star":  "fork",
+		"mirror/github.com/q/r@branch/r.star": "branch",
+		"mirror/github.com/o/p/kurtosis.yml":  "name: github.com/o/p\n",
+		"mirror/github.com/o/p/sub/main.star": "other",
+	})
+	p, err := OpenDir(filepath.Join(top, "repo/pkg"), "", WithFetcher(Mirror{Dir: filepath.Join(top, "mirror")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	main, lib := p.Main(), File{Name: "github.com/me/repo/pkg/lib/a.star"}
+	for _, c := range []struct {
+		from       File
+		locator    string
+		name, want string // want: the text, or an error's code
+	}{
+		{main, "lib/a.star", "github.com/me/repo/pkg/lib/a.star", "a"},
+		{main, "./lib/../lib/a.star", "github.com/me/repo/pkg/lib/a.star", "a"},
+		{lib, "../main.star", "github.com/me/repo/pkg/main.star", "main"},
+		{main, "/pkg/lib/a.star", "github.com/me/repo/pkg/lib/a.star", "a"},
+		{main, "/shared/s.star", "github.com/me/repo/shared/s.star", "shared"},
+		{main, "../shared/s.star", "github.com/me/repo/shared/s.star", "shared"},
+		{main, "github.com/me/repo/pkg/lib/a.star", "github.com/me/repo/pkg/lib/a.star", "a"},
+		{main, "github.com/x/y/y.star", "github.com/x/y/y.star", "local y"},
+		{main, "github.com/x/y/deep/z.star", "github.com/x/y/deep/z.star", "fork"},
+		{main, "github.com/q/r/r.star@9", "github.com/q/r/r.star", "branch"},
+		{main, "github.com/o/p/sub/main.star", "github.com/o/p/sub/main.star", "other"},
+		{main, "lib/b.star", "", "E0114"},
+		{main, "../../../etc/passwd", "", "E0117"},
+		{main, "../../../etc/passwd/x", "", "E0117"},
+		{main, "/../../etc/passwd/x", "", "E0117"},
+		{main, "github.com/no/such/x.star", "", "E0116"},
+		{main, "", "", "E0113"},
+		{main, "a\x00b", "", "E0113"},
+		{File{Name: ScriptID}, "./x.star", "", "E0113"},
+	} {
+		file, err := p.Resolve(context.Background(), c.from, c.locator)
+		if err != nil {
+			if f := fault.From(err, "none"); f.Code != c.want {
+				t.Errorf("%q: got %s %v, want %s", c.locator, f.Code, err, c.want)
+			}
+			continue
+		}
+		text, err := p.ReadCode(file)
+		if file.Name != c.name || text != c.want || err != nil {
+			t.Errorf("%q: got %s %q %v", c.locator, file.Name, text, err)
+		}
+	}
+	if want := []string{"github.com/o/p", "github.com/q/r", "github.com/x/y"}; !slices.Equal(p.Used(), want) {
+		t.Errorf("used %v", p.Used())
+	}
+	if len(p.Warnings()) != 1 || p.Display("github.com/me/repo/pkg/lib/a.star") != "lib/a.star" {
+		t.Errorf("warnings %v", p.Warnings())
+	}
+}
+
+func TestNoWayOut(t *testing.T) {
+	top := t.TempDir()
+	tree(t, top, map[string]string{"secret": "secret", "pkg/main.star": "", "pkg/kurtosis.yml": "name: github.com/me/pkg\n", "pkg/dir/x": "x"})
+	for name, target := range map[string]string{"abs": filepath.Join(top, "secret"), "rel": "../secret", "dir/out": "../..", "ok": "dir/x"} {
+		if err := os.Symlink(target, filepath.Join(top, "pkg", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := exec.Command("mkfifo", filepath.Join(top, "pkg/fifo")).Run(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenDir(filepath.Join(top, "pkg"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for locator, want := range map[string]string{"abs": "E0117", "rel": "E0117", "dir/out/secret": "E0117", "fifo": "E0114", "ok": "x"} {
+		file, err := p.Resolve(context.Background(), p.Main(), locator)
+		text := ""
+		if err == nil {
+			text, err = p.ReadText(file)
+		}
+		if f := (*fault.Fault)(nil); errors.As(err, &f) {
+			text = f.Code
+		}
+		if text != want {
+			t.Errorf("%s: got %q, %v", locator, text, err)
+		}
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	top := t.TempDir()
+	tree(t, top, map[string]string{
+		"none/main.star":                    "",
+		"nomain/kurtosis.yml":               "name: github.com/me/pkg\n",
+		"local/kurtosis.yml":                "name: github.com/me/pkg\nreplace:\n  github.com/x/y: ./nope\n",
+		"local/main.star":                   "",
+		"m/github.com/a/b/kurtosis.yml":     "name: github.com/a/other\n",
+		"m/github.com/a/b/main.star":        "",
+		"m/github.com/a/c/kurtosis.yml":     "name: github.com/a/c\nreplace:\n  github.com/x/y: /etc\n",
+		"m/github.com/a/c/main.star":        "",
+		"m/github.com/a/d/sub/kurtosis.yml": "name: github.com/a/d/sub\n",
+		"m/github.com/a/d/sub/main.star":    "",
+		"m/github.com/a/d/x.star":           "x",
+	})
+	open := func(dir string) error { _, err := OpenDir(filepath.Join(top, dir), ""); return err }
+	remote := func(locator string) error {
+		_, err := OpenRemote(context.Background(), locator, "", Mirror{Dir: filepath.Join(top, "m")})
+		return err
+	}
+	for name, c := range map[string]struct {
+		err  error
+		code string
+	}{
+		"no manifest":   {open("none"), "E0110"},
+		"no main":       {open("nomain"), "E0112"},
+		"no replace":    {open("local"), "E0114"},
+		"no directory":  {open("nowhere"), "E0110"},
+		"name":          {remote("github.com/a/b"), "E0111"},
+		"host's files":  {remote("github.com/a/c"), "E0114"},
+		"not there":     {remote("github.com/a/z"), "E0116"},
+		"sub-directory": {remote("github.com/a/d"), "E0110"},
+	} {
+		if f := fault.From(c.err, "none"); f.Code != c.code {
+			t.Errorf("%s: got %v", name, c.err)
+		}
+	}
+	p, err := OpenRemote(context.Background(), "github.com/a/d/sub@1", "", Mirror{Dir: filepath.Join(top, "m")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := p.Resolve(context.Background(), p.Main(), "/x.star")
+	if text, readErr := p.ReadText(file); err != nil || readErr != nil || text != "x" {
+		t.Errorf("repository root: %v %v", err, readErr)
+	}
+}
+
+// The git fetcher, against repositories on disk.
+func TestGit(t *testing.T) {
+	top := t.TempDir()
+	repo := filepath.Join(top, "remote/me/pkg.git")
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org", "-C", repo}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %s", args, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	tree(t, repo, map[string]string{"main.star": "one"})
+	git("init", "--quiet", "--initial-branch=main")
+	git("add", ".")
+	git("commit", "--quiet", "-m", "one")
+	git("tag", "-a", "v1", "-m", "v1")
+	first := git("rev-parse", "HEAD")
+	git("checkout", "--quiet", "-b", "feature/x")
+	tree(t, repo, map[string]string{"main.star": "two"})
+	git("commit", "--quiet", "-am", "two")
+	git("checkout", "--quiet", "main")
+	git("config", "uploadpack.allowAnySHA1InWant", "true")
+
+	fetcher := Git{Cache: filepath.Join(top, "cache"), BaseURL: "file://" + filepath.Join(top, "remote")}
+	for version, want := range map[string]string{"": "one", "v1": "one", "feature/x": "two", first: "one", "nope": "", strings.Repeat("0", 40): ""} {
+		for range 2 { // the second time from the cache
+			dir, err := fetcher.Fetch(context.Background(), Locator{Author: "me", Repo: "pkg", Version: version})
+			text, _ := os.ReadFile(filepath.Join(dir, "main.star"))
+			if string(text) != want || (err == nil) != (want != "") {
+				t.Errorf("version %q: got %q, %v", version, text, err)
+			}
+		}
+	}
+	if _, err := fetcher.Fetch(context.Background(), Locator{Author: "me", Repo: "none"}); err == nil {
+		t.Error("a repository that is not there was fetched")
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	reason := errors.New("stop")
+	cancel(reason)
+	if _, err := fetcher.Fetch(ctx, Locator{Author: "me", Repo: "pkg"}); !errors.Is(err, reason) {
+		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+func TestArchive(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	tree(t, from, map[string]string{
+		"main.star": "m", "a/b/c.txt": "c", "a/skip.log": "x", "out/big": "x", "a/out/kept": "k", "deep/out": "file",
+		IgnoreName: "# comment\n\n*.log\n/out/\n",
+	})
+	if err := os.Symlink("main.star", filepath.Join(from, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	if err := Pack(context.Background(), from, &buf); err != nil {
+		t.Fatal(err)
+	}
+	if err := Unpack(context.Background(), &buf, to); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := filepath.WalkDir(to, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			name, _ := filepath.Rel(to, path)
+			got = append(got, name)
+		}
+		return err
+	})
+	if want := []string{IgnoreName, "a/b/c.txt", "a/out/kept", "deep/out", "main.star"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestUnpackStaysInside(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "in")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(top, filepath.Join(dir, "door")); err != nil {
+		t.Fatal(err)
+	}
+	pack := func(headers ...tar.Header) *bytes.Buffer {
+		var buf bytes.Buffer
+		zipped := gzip.NewWriter(&buf)
+		out := tar.NewWriter(zipped)
+		for _, h := range headers {
+			h.Mode, h.Size = 0o644, int64(len("x"))
+			if h.Typeflag != tar.TypeReg {
+				h.Size = 0
+			}
+			if err := out.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+			if h.Typeflag == tar.TypeReg {
+				if _, err := out.Write([]byte("x")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := errors.Join(out.Close(), zipped.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return &buf
+	}
+	for name, c := range map[string]struct {
+		archive *bytes.Buffer
+		fails   bool
+	}{
+		"dots":     {pack(tar.Header{Name: "../../evil", Typeflag: tar.TypeReg}), false},
+		"absolute": {pack(tar.Header{Name: "/evil", Typeflag: tar.TypeReg}), false},
+		"door":     {pack(tar.Header{Name: "door/evil", Typeflag: tar.TypeReg}), true},
+		"own link": {pack(tar.Header{Name: "l", Linkname: top, Typeflag: tar.TypeSymlink}, tar.Header{Name: "l/evil", Typeflag: tar.TypeReg}), false},
+		"no gzip":  {bytes.NewBufferString("hello"), true},
+	} {
+		if err := Unpack(context.Background(), c.archive, dir); (err != nil) != c.fails {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(top, "evil")); err == nil {
+		t.Error("a file was written outside")
+	}
+}
+
+func TestParamsJSON(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                    "{}",
+		"  \n":                                "{}",
+		`{"a": 1.0}`:                          `{"a": 1.0}`,
+		"a: 1\nb:\n  - x\n  - y: 2.50\n":      `{"a":1,"b":["x",{"y":2.50}]}`,
+		"big: 12345678901234567890123":        `{"big":12345678901234567890123}`,
+		"hex: 0x10\noct: 0o17\nu: 1_000\n":    `{"hex":16,"oct":15,"u":1000}`,
+		"a: yes\nb: true\nc: ~\nd: 'x'\ne:\n": `{"a":"yes","b":true,"c":null,"d":"x","e":null}`,
+		"a: &x {k: 1}\nb: *x\nc:\n  <<: *x\n  k: 2\n": `{"a":{"k":1},"b":{"k":1},"c":{"k":2}}`,
+		"a: \"<é>\\n\"": `{"a":"<é>\n"}`,
+		"d: 2024-01-02": `{"d":"2024-01-02"}`,
+		"1: x":          `{"1":"x"}`,
+		"[1, 2]":        `[1,2]`,
+	} {
+		if got, err := ParamsJSON(in); err != nil || got != want {
+			t.Errorf("%q: got %s, %v", in, got, err)
+		}
+	}
+	bomb := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := 'b'; i < 'k'; i++ {
+		bomb += string(i) + ": &" + string(i) + " [" + strings.Repeat("*"+string(i-1)+", ", 9) + "*" + string(i-1) + "]\n"
+	}
+	for _, bad := range []string{"a: [", "a: 1\na: 2\n", "? [x]\n: 1\n", "a: .inf", bomb, "a: &a [*a]"} {
+		if got, err := ParamsJSON(bad); fault.From(err, "none").Code != "E0207" {
+			t.Errorf("%.20q: got %.20s, %v", bad, got, err)
+		}
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add("name: github.com/a/b\nreplace:\n  github.com/x/y: ../y\n")
+	f.Add("name: &a [*a]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := ParseManifest("kurtosis.yml", []byte(text))
+		if err == nil {
+			if _, err := ParseLocator(m.Name); err != nil {
+				t.Errorf("accepted the name %q", m.Name)
+			}
+		}
+	})
+}
+
+func FuzzLocator(f *testing.F) {
+	f.Add("github.com/a/b@1/../../x.star")
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := ParseLocator(text)
+		if err != nil {
+			return
+		}
+		if strings.Contains("/"+l.ID()+"/", "/../") || strings.HasPrefix(l.Version, "-") {
+			t.Errorf("%q gives %+v", text, l)
+		}
+	})
+}
+
+func FuzzParams(f *testing.F) {
+	f.Add("a: 1\nb: [x, {y: 2}]\n")
+	f.Add(`{"a": 1}`)
+	f.Fuzz(func(_ *testing.T, text string) {
+		_, _ = ParamsJSON(text)
+	})
+}
