@@ -103,7 +103,7 @@ type Begin struct {
 	Skipped     bool        `json:"skipped,omitempty"`
 }
 
-// Progress tells what a step waits for.
+// Progress tells what a step waits for or, in an event without step, the run.
 type Progress struct {
 	Text string `json:"text"`
 }
@@ -125,6 +125,12 @@ type Problem struct {
 	Evidence []fault.Evidence `json:"evidence,omitempty"`
 	Hint     string           `json:"hint,omitempty"`
 	Causes   []string         `json:"causes,omitempty"`
+	// Legacy is the text of the same error as clients of the wire API know it;
+	// empty where there is no such form.
+	Legacy string `json:"legacy,omitempty"`
+	// Part: it was found together with the problem before it, and Legacy of the
+	// first of them is the text of all.
+	Part bool `json:"part,omitempty"`
 }
 
 // Excerpt is the source around the place of a Problem.
@@ -148,7 +154,9 @@ type Done struct {
 	Cancelled bool          `json:"cancelled,omitempty"`
 	Output    string        `json:"output,omitempty"` // the run's return value, values filled in
 	Duration  time.Duration `json:"duration_ns"`
-	Steps     int           `json:"steps"` // executed
+	Steps     int           `json:"steps"` // executed, to their end
+	DryRun    bool          `json:"dry_run,omitempty"`
+	Reason    string        `json:"reason,omitempty"` // why it was cancelled
 }
 
 // Encode gives the event as one line of JSON, without a line end.

@@ -1,0 +1,215 @@
+package enclave
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+// This file finds, removes, stops and starts services.
+
+// resolve gives the row of the service that a full UUID, short UUID or name
+// stands for. E0344 if there is none, E0343 if several fit.
+func (e *Enclave) resolve(identifier string) (*serviceRow, error) {
+	rows := e.serviceRows()
+	ids := make([]Identifier, len(rows))
+	names := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i], names[i] = Identifier{UUID: row.UUID, Name: row.Name}, row.Name
+	}
+	id, err := find("service", identifier, ids)
+	if errors.Is(err, fault.ErrNotFound) {
+		return nil, missing("E0344", "service", identifier, names)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.serviceRow(id.Name), nil
+}
+
+// Service finds a service by full UUID, short UUID or name, as the store has
+// it: its status is UNKNOWN. E0344 if there is none.
+func (e *Enclave) Service(identifier string) (*Service, error) {
+	row, err := e.resolve(identifier)
+	if err != nil {
+		return nil, err
+	}
+	return row.service(), nil
+}
+
+// Services lists the services by name, as the store has them.
+func (e *Enclave) Services() []*Service {
+	rows := e.serviceRows()
+	out := make([]*Service, len(rows))
+	for i, row := range rows {
+		out[i] = row.service()
+	}
+	return out
+}
+
+// Inspect is Service with what the backend knows now.
+func (e *Enclave) Inspect(ctx context.Context, identifier string) (*Service, error) {
+	row, err := e.resolve(identifier)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inspect(ctx, handle, row)
+}
+
+// InspectAll is Services with what the backend knows now.
+func (e *Enclave) InspectAll(ctx context.Context) ([]*Service, error) {
+	rows := e.serviceRows()
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	handle, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Service, len(rows))
+	for i, row := range rows {
+		if out[i], err = inspect(ctx, handle, row); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func inspect(ctx context.Context, handle backend.Enclave, row *serviceRow) (*Service, error) {
+	s := row.service()
+	status, err := handle.Inspect(ctx, backend.ServiceName(row.Name))
+	switch {
+	case errors.Is(err, fault.ErrNotFound):
+		return s, nil // it never began, or is gone: UNKNOWN
+	case err != nil:
+		return nil, fmt.Errorf("service %q: %w", row.Name, err)
+	}
+	s.Process, s.Published = status, status.Published
+	s.Status = ServiceStopped
+	if status.Running() {
+		s.Status = ServiceRunning
+	}
+	return s, nil
+}
+
+// ServiceHistory lists every service there ever was in the enclave, live and
+// removed, in order of creation. A name may come several times.
+func (e *Enclave) ServiceHistory() ([]Identifier, error) { return e.m.store.serviceHistory(e.uuid) }
+
+// claim takes the turn of one service. The row is read once the turn is there.
+func (e *Enclave) claim(ctx context.Context, identifier string) (row *serviceRow, release func(), err error) {
+	if row, err = e.resolve(identifier); err != nil {
+		return nil, nil, err
+	}
+	release, err = e.claims.names(ctx, row.Name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("service %q: %w", row.Name, err)
+	}
+	if row, err = e.resolve(identifier); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return row, release, nil
+}
+
+// RemoveService removes a service with its files and logs. Its persistent
+// directories stay with the enclave, and its identity in the history.
+func (e *Enclave) RemoveService(ctx context.Context, identifier string) error {
+	ctx, done := e.bind(ctx)
+	defer done()
+	row, release, err := e.claim(ctx, identifier)
+	if err != nil {
+		return err
+	}
+	defer release()
+	handle, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	removing := *row
+	removing.Phase = phaseRemoving
+	if err := e.change("service removing", change{put: []*serviceRow{&removing}}); err != nil {
+		return err
+	}
+	if err := handle.Remove(ctx, backend.ServiceName(row.Name)); err != nil {
+		return fault.From(fmt.Errorf("remove service %q: %w", row.Name, err), "E0349")
+	}
+	return e.change("service removed", change{remove: []string{row.Name}})
+}
+
+// StopService stops a service and keeps its files, logs, address and config.
+// Stopping a stopped service is no error.
+func (e *Enclave) StopService(ctx context.Context, identifier string) error {
+	return e.turnService(ctx, identifier, true)
+}
+
+// StartService runs a stopped service again, and returns once its process runs.
+// One that the backend no longer holds, or never could start, is made anew from
+// its config, ports awaited.
+func (e *Enclave) StartService(ctx context.Context, identifier string) error {
+	err := e.turnService(ctx, identifier, false)
+	if !errors.Is(err, errNotHeld) {
+		return err
+	}
+	s, err := e.Service(identifier)
+	if err != nil {
+		return err
+	}
+	_, err = e.AddService(ctx, s.Name, s.Config, AddOptions{})
+	return err
+}
+
+// errNotHeld: the backend has no such service, though the store does.
+var errNotHeld = fmt.Errorf("service on the backend: %w", fault.ErrNotFound)
+
+// turnService stops or starts a service, intention first.
+func (e *Enclave) turnService(ctx context.Context, identifier string, stop bool) error {
+	ctx, done := e.bind(ctx)
+	defer done()
+	row, release, err := e.claim(ctx, identifier)
+	if err != nil {
+		return err
+	}
+	defer release()
+	handle, err := e.active(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := handle.Inspect(ctx, backend.ServiceName(row.Name)); errors.Is(err, fault.ErrNotFound) {
+		if stop {
+			return nil // nothing of it runs
+		}
+		return errNotHeld
+	}
+	turned := *row
+	turned.Stopped, turned.Unsettled = stop, true
+	if err := e.change("service turn intended", change{put: []*serviceRow{&turned}}); err != nil {
+		return err
+	}
+	if err := apply(ctx, handle, &turned); err != nil {
+		word := map[bool]string{true: "stop", false: "start"}[stop]
+		return fault.From(fmt.Errorf("%s service %q: %w", word, row.Name, err), "E0349")
+	}
+	settled := turned
+	settled.Unsettled = false
+	if !stop {
+		settled.Failure = nil
+	}
+	return e.change("service turn done", change{put: []*serviceRow{&settled}})
+}
+
+// apply makes a service run or not, as its row says. Idempotent.
+func apply(ctx context.Context, handle backend.Enclave, row *serviceRow) error {
+	if row.Stopped {
+		_, err := handle.Stop(ctx, backend.ServiceName(row.Name), stopGrace)
+		return err
+	}
+	return handle.Restart(ctx, backend.ServiceName(row.Name))
+}
