@@ -1,0 +1,70 @@
+package api_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+
+	corewire "github.com/kurtosis-tech/kurtosis/api/golang/core/kurtosis_core_rpc_api_bindings"
+)
+
+// archive packs a directory as clients do.
+func archive(t *testing.T, dir string) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	zipped := gzip.NewWriter(&packed)
+	files := tar.NewWriter(zipped)
+	if err := files.AddFS(os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zipped.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+// upload sends a package in chunks small enough to be several.
+func upload(t *testing.T, core corewire.ApiContainerServiceClient, id string, data []byte) {
+	t.Helper()
+	stream, err := core.UploadStarlarkPackage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	previous := ""
+	for len(data) > 0 {
+		n := min(100, len(data))
+		if err := stream.Send(&corewire.StreamedDataChunk{
+			Data: data[:n], PreviousChunkHash: previous, Metadata: &corewire.DataChunkMetadata{Name: id}}); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha1.Sum(data[:n])
+		previous, data = hex.EncodeToString(sum[:]), data[n:]
+	}
+	if _, err := stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// callOnce asks an URL once and prints what comes back: the body of the test
+// binary where it is somebody else's process.
+func callOnce(url string) int {
+	res, err := http.Post(url, "application/json", bytes.NewReader([]byte("{}")))
+	if err != nil {
+		fmt.Println(err)
+		return 2
+	}
+	defer res.Body.Close()
+	var text bytes.Buffer
+	_, _ = text.ReadFrom(res.Body)
+	fmt.Println(res.StatusCode, text.String())
+	return 0
+}
