@@ -65,11 +65,11 @@ func (cw *cleanWriter) Write(p []byte) (int, error) {
 type mode int
 
 const (
-	text      mode = iota
-	escape         // after ESC
-	control        // in CSI, until its final byte
-	operand        // in OSC, DCS, …: until ST, BEL or a newline
-	operandST      // after ESC in such a string
+	modeText       mode = iota
+	modeEscape          // after ESC
+	modeControl         // in CSI, until its final byte
+	modeOperand         // in OSC, DCS, …: until ST, BEL or a newline
+	modeOperandEnd      // after ESC in such a string
 )
 
 // cleaner is the state of a stream being cleaned.
@@ -106,13 +106,13 @@ func (c *cleaner) flush(out *strings.Builder) {
 
 func (c *cleaner) rune(out *strings.Builder, r rune) {
 	switch c.mode {
-	case text:
+	case modeText:
 		c.plain(out, r)
-	case escape:
+	case modeEscape:
 		c.afterEscape(r)
-	case control:
+	case modeControl:
 		c.inControl(out, r)
-	case operand, operandST:
+	case modeOperand, modeOperandEnd:
 		c.inOperand(out, r)
 	}
 }
@@ -131,11 +131,11 @@ func (c *cleaner) plain(out *strings.Builder, r rune) {
 	case r == '\n' || r == '\t':
 		out.WriteRune(r)
 	case r == 0x1b:
-		c.mode = escape
+		c.mode = modeEscape
 	case r == 0x9b:
-		c.mode = control
+		c.mode = modeControl
 	case r == 0x90 || r == 0x98 || r == 0x9d || r == 0x9e || r == 0x9f:
-		c.mode = operand
+		c.mode = modeOperand
 	case r < ' ' || r >= 0x7f && r < 0xa0:
 	default:
 		out.WriteRune(r)
@@ -145,12 +145,12 @@ func (c *cleaner) plain(out *strings.Builder, r rune) {
 func (c *cleaner) afterEscape(r rune) {
 	switch {
 	case r == '[':
-		c.mode = control
+		c.mode = modeControl
 	case r == ']' || r == 'P' || r == 'X' || r == '^' || r == '_':
-		c.mode = operand
+		c.mode = modeOperand
 	case r == 0x1b || r >= 0x20 && r <= 0x2f: // ESC again, or an intermediate byte
 	default:
-		c.mode = text
+		c.mode = modeText
 	}
 }
 
@@ -158,11 +158,11 @@ func (c *cleaner) inControl(out *strings.Builder, r rune) {
 	switch {
 	case r >= 0x20 && r <= 0x3f: // parameters
 	case r == 0x1b:
-		c.mode = escape
+		c.mode = modeEscape
 	case r >= 0x40 && r <= 0x7e:
-		c.mode = text
+		c.mode = modeText
 	default: // not a sequence after all: go on as text
-		c.mode = text
+		c.mode = modeText
 		c.plain(out, r)
 	}
 }
@@ -170,15 +170,15 @@ func (c *cleaner) inControl(out *strings.Builder, r rune) {
 func (c *cleaner) inOperand(out *strings.Builder, r rune) {
 	switch {
 	case r == 0x07 || r == 0x9c:
-		c.mode = text
+		c.mode = modeText
 	case r == '\n': // unterminated: do not swallow the lines after it
-		c.mode = text
+		c.mode = modeText
 		out.WriteByte('\n')
 	case r == 0x1b:
-		c.mode = operandST
-	case c.mode == operandST && r == '\\':
-		c.mode = text
+		c.mode = modeOperandEnd
+	case c.mode == modeOperandEnd && r == '\\':
+		c.mode = modeText
 	default:
-		c.mode = operand
+		c.mode = modeOperand
 	}
 }
