@@ -7,6 +7,7 @@ PKG         := github.com/lepto-dev/lepto
 LDFLAGS     := -s -w -X $(PKG)/internal/cli.Version=$(VERSION)
 EMBEDDED    := internal/backend/native/embedded/bin
 SUPERVISOR  := $(EMBEDDED)/lepto-supervisor
+CREATE      := $(EMBEDDED)/lepto-create
 INIT        := $(EMBEDDED)/lepto-init
 GO_SOURCES  := $(shell find cmd internal -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 EXAMPLES    := examples/quickstart/datastore/bin/datastore examples/quickstart/api/bin/api
@@ -18,11 +19,12 @@ TEST_FLAGS  ?= -race -timeout 9m
 
 build: bin/lepto ## build bin/lepto
 
-bin/lepto: $(GO_SOURCES) $(SUPERVISOR) $(INIT)
+bin/lepto: $(GO_SOURCES) $(SUPERVISOR) $(CREATE) $(INIT)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/lepto
 
-# One script builds both; the supervisor is static, with libcontainer and seccomp.
-$(SUPERVISOR) $(INIT) &: $(shell find cmd/lepto-supervisor internal/backend internal/fault -name '*.go' -not -name '*_test.go' 2>/dev/null) $(wildcard internal/backend/native/initsrc/*.c) scripts/build-supervisor.sh | deps
+# One script builds all three, static: the resident supervisor, the short-lived
+# creator with libcontainer and seccomp, and the containers' init.
+$(SUPERVISOR) $(CREATE) $(INIT) &: $(shell find cmd/lepto-supervisor cmd/lepto-create internal/backend internal/fault -name '*.go' -not -name '*_test.go' 2>/dev/null) $(wildcard internal/backend/native/initsrc/*.c) scripts/build-supervisor.sh | deps
 	./scripts/build-supervisor.sh
 
 deps: ## install what building and testing need, from apt, where it is missing
@@ -30,7 +32,7 @@ deps: ## install what building and testing need, from apt, where it is missing
 
 examples: $(EXAMPLES) ## build the programs that the examples' images hold
 
-examples/quickstart/%: $(wildcard examples/quickstart/*/*.go)
+$(EXAMPLES): $(wildcard examples/quickstart/*/*.go)
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./$(patsubst %/bin/,%,$(dir $@))
 
 run: build examples ## run the quickstart and leave its enclave running
@@ -56,7 +58,7 @@ generate: ## regenerate the wire code from proto/
 	./scripts/generate.sh
 
 clean: ## remove what was built
-	rm -rf bin $(SUPERVISOR) $(INIT) $(EXAMPLES)
+	rm -rf bin $(SUPERVISOR) $(CREATE) $(INIT) $(EXAMPLES)
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
