@@ -4,7 +4,7 @@ SHELL       := /bin/bash
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKG         := github.com/lepto-dev/lepto
-LDFLAGS     := -s -w -X $(PKG)/internal/cli.Version=$(VERSION)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
 EMBEDDED    := internal/backend/native/embedded/bin
 SUPERVISOR  := $(EMBEDDED)/lepto-supervisor
 CREATE      := $(EMBEDDED)/lepto-create

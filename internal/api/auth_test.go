@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,20 +12,22 @@ import (
 // nobody is a user that owns nothing here.
 const nobody = 65534
 
-// asUser runs the test binary as another user's process that asks an URL.
-func asUser(t *testing.T, uid uint32, url string) string {
+// asUser runs the test binary as another user's process that asks URLs, and
+// gives its lines, one for each.
+func asUser(t *testing.T, uid uint32, urls ...string) []string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test needs root, to be somebody else")
 	}
-	cmd := command(asCaller + "=" + url)
+	cmd := command(asCaller + "=" + strings.Join(urls, " "))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); err != nil && !ok {
-		t.Fatalf("%v %v", err, exit)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(lines) != len(urls) {
+		t.Fatalf("as user %d: %v: %s", uid, err, out)
 	}
-	return string(out)
+	return lines
 }
 
 // TestCallersOfLoopback lets other users call the engine and an enclave.
@@ -36,16 +37,19 @@ func TestCallersOfLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, url := range []string{
+	urls := []string{
 		"http://" + c.Engine().Loopback + "/engine_api.EngineService/GetEngineInfo",
 		"http://" + c.Engine().Loopback + "/lepto.v1.Engine/Info",
 		"http://" + e.API + "/api_container_api.ApiContainerService/GetServices",
-	} {
-		if out := asUser(t, nobody, url); !strings.HasPrefix(out, "403") || !strings.Contains(out, "permission_denied") || !strings.Contains(out, "65534") {
-			t.Errorf("%s as nobody: %s", url, out)
+	}
+	for i, line := range asUser(t, nobody, urls...) {
+		if !strings.HasPrefix(line, "403") || !strings.Contains(line, "permission_denied") || !strings.Contains(line, "65534") {
+			t.Errorf("%s as nobody: %s", urls[i], line)
 		}
-		if out := asUser(t, 0, url); !strings.HasPrefix(out, "200") {
-			t.Errorf("%s as root: %s", url, out)
+	}
+	for i, line := range asUser(t, 0, urls...) {
+		if !strings.HasPrefix(line, "200") {
+			t.Errorf("%s as root: %s", urls[i], line)
 		}
 	}
 }
@@ -57,11 +61,11 @@ func TestOwnerBehindSudo(t *testing.T) {
 	home := tempHome(t)
 	c, _ := startEngine(t, testConfig(memory.New(memory.Options{}), home))
 	url := "http://" + c.Engine().Loopback + "/engine_api.EngineService/GetEngineInfo"
-	if out := asUser(t, 4321, url); !strings.HasPrefix(out, "200") {
-		t.Errorf("as the owner: %s", out)
+	if line := asUser(t, 4321, url)[0]; !strings.HasPrefix(line, "200") {
+		t.Errorf("as the owner: %s", line)
 	}
-	if out := asUser(t, nobody, url); !strings.HasPrefix(out, "403") {
-		t.Errorf("as nobody: %s", out)
+	if line := asUser(t, nobody, url)[0]; !strings.HasPrefix(line, "403") {
+		t.Errorf("as nobody: %s", line)
 	}
 	for name, want := range map[string]struct {
 		uid  uint32

@@ -18,12 +18,8 @@ import (
 // This file receives files in chunks. Each chunk names the SHA-1 of the one
 // before it, and the same name stands in all.
 
-const (
-	// chunkSize bounds a chunk's data: messages are limited to 4 MiB in gRPC.
-	chunkSize = 3 << 20
-	// maxUpload bounds a file, in bytes, as clients of the wire API do.
-	maxUpload = 2000 << 20
-)
+// maxUpload bounds a file, in bytes, as clients of the wire API do.
+const maxUpload = 2000 << 20
 
 // chunkReader is a stream of chunks.
 type chunkReader interface {
@@ -43,7 +39,7 @@ type upload struct {
 
 // Close closes and removes the file.
 func (u *upload) Close() error {
-	return errors.Join(u.File.Close(), os.Remove(u.File.Name()))
+	return errors.Join(u.File.Close(), os.Remove(u.Name()))
 }
 
 // receive spools a stream of chunks into a file under dir, at its start again.

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,7 +26,7 @@ import (
 
 const (
 	asEngine = "LEPTO_TEST_AS_ENGINE" // the home directory
-	asCaller = "LEPTO_TEST_AS_CALLER" // an URL to ask
+	asCaller = "LEPTO_TEST_AS_CALLER" // URLs to ask, with spaces between
 	// testBound is how long a test waits for anything outside.
 	testBound = 20 * time.Second
 )
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case os.Getenv(asCaller) != "":
-		os.Exit(callOnce(os.Getenv(asCaller)))
+		os.Exit(callAll(strings.Fields(os.Getenv(asCaller))))
 	}
 	os.Exit(m.Run())
 }
@@ -68,11 +69,11 @@ func tempHome(t *testing.T) string {
 // startEngine runs an engine in this process until the test ends, or stop.
 func startEngine(t *testing.T, config engine.Config) (c *client.Client, stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Main(ctx, config) }()
 	stop = sync.OnceFunc(func() {
-		cancel()
+		cancel(errors.New("the test ends"))
 		select {
 		case err := <-ended:
 			if err != nil {

@@ -45,6 +45,9 @@ func (s *ownService) Exec(ctx context.Context, stream *execStream) error {
 	spec := x.spec(start)
 	defer x.stopInput()
 	code, err := x.run(ctx, in, start.GetService(), spec)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // the code is that of a command killed for it
+	}
 	if err != nil {
 		return err
 	}

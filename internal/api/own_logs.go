@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/api/leptov1"
@@ -22,57 +23,70 @@ const (
 	batchWait = 10 * time.Millisecond
 )
 
+// logBatch gathers lines for one message.
+type logBatch struct {
+	send  func(*leptov1.ServiceLogsResponse) error
+	lines []*leptov1.ServiceLogsResponse_Line
+	bytes int
+}
+
+func (b *logBatch) add(l engine.LogLine) {
+	b.lines = append(b.lines, lineMessage(l))
+	b.bytes += len(l.Text)
+}
+
+func (b *logBatch) full() bool { return len(b.lines) >= batchLines || b.bytes >= batchBytes }
+
+// flush sends what there is.
+func (b *logBatch) flush() error {
+	if len(b.lines) == 0 {
+		return nil
+	}
+	m := &leptov1.ServiceLogsResponse{Lines: b.lines}
+	b.lines, b.bytes = nil, 0
+	return b.send(m)
+}
+
+// logItem is a line or the error in its place.
+type logItem struct {
+	line engine.LogLine
+	err  error
+}
+
 // sendLogs sends lines as they come until there are no more. stop makes their
 // source end, wherever it waits.
 func sendLogs(lines iter.Seq2[engine.LogLine, error], stop func(), send func(*leptov1.ServiceLogsResponse) error) error {
-	type item struct {
-		line engine.LogLine
-		err  error
-	}
-	items, quit, ended := make(chan item, batchLines), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
+	items, quit := make(chan logItem, batchLines), make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
 		defer close(items)
 		for line, err := range lines {
 			select {
-			case items <- item{line, err}:
+			case items <- logItem{line, err}:
 			case <-quit:
 				return
 			}
 		}
-	}()
-	defer func() { stop(); close(quit); <-ended }()
-	batch, size := &leptov1.ServiceLogsResponse{}, 0
-	flush := func() error {
-		if len(batch.Lines) == 0 {
-			return nil
-		}
-		full := batch
-		batch, size = &leptov1.ServiceLogsResponse{}, 0
-		return send(full)
-	}
+	})
+	defer func() { stop(); close(quit); reader.Wait() }()
+	batch := &logBatch{send: send}
 	timer := time.NewTimer(batchWait)
 	defer timer.Stop()
 	for {
 		select {
 		case i, more := <-items:
-			if !more {
-				return flush()
+			if !more || i.err != nil {
+				return cmp.Or(batch.flush(), i.err)
 			}
-			if i.err != nil {
-				return cmp.Or(flush(), i.err)
-			}
-			if len(batch.Lines) == 0 {
+			if len(batch.lines) == 0 {
 				timer.Reset(batchWait)
 			}
-			batch.Lines = append(batch.Lines, lineMessage(i.line))
-			size += len(i.line.Text)
-			if len(batch.Lines) < batchLines && size < batchBytes {
+			if batch.add(i.line); !batch.full() {
 				continue
 			}
 		case <-timer.C:
 		}
-		if err := flush(); err != nil {
+		if err := batch.flush(); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	corewire "github.com/kurtosis-tech/kurtosis/api/golang/core/kurtosis_core_rpc_api_bindings"
@@ -54,17 +55,19 @@ func upload(t *testing.T, core corewire.ApiContainerServiceClient, id string, da
 	}
 }
 
-// callOnce asks an URL once and prints what comes back: the body of the test
-// binary where it is somebody else's process.
-func callOnce(url string) int {
-	res, err := http.Post(url, "application/json", bytes.NewReader([]byte("{}")))
-	if err != nil {
-		fmt.Println(err)
-		return 2
+// callAll asks URLs and prints a line with what comes back from each: the body of
+// the test binary where it is somebody else's process.
+func callAll(urls []string) int {
+	for _, url := range urls {
+		res, err := http.Post(url, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		var text bytes.Buffer
+		_, _ = text.ReadFrom(res.Body)
+		res.Body.Close()
+		fmt.Println(res.StatusCode, strings.ReplaceAll(text.String(), "\n", " "))
 	}
-	defer res.Body.Close()
-	var text bytes.Buffer
-	_, _ = text.ReadFrom(res.Body)
-	fmt.Println(res.StatusCode, text.String())
 	return 0
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/engine"
-	"github.com/lepto-dev/lepto/internal/fault"
 )
 
 // engineService is the wire API's engine_api.EngineService.
@@ -126,77 +124,4 @@ func (s *engineService) info(one *enclave.Enclave) *wire.EnclaveInfo {
 		}
 	}
 	return info
-}
-
-// GetServiceLogs streams the output of services, a line a message.
-func (s *engineService) GetServiceLogs(ctx context.Context, req *connect.Request[wire.GetServiceLogsArgs], stream *connect.ServerStream[wire.GetServiceLogsResponse]) error {
-	var wanted, unknown []string
-	for uuid, yes := range req.Msg.GetServiceUuidSet() {
-		if yes {
-			wanted = append(wanted, uuid)
-		}
-	}
-	slices.Sort(wanted)
-	in, err := s.engine.Enclaves().Get(req.Msg.GetEnclaveIdentifier())
-	if errors.Is(err, fault.ErrNotFound) {
-		// Logs go with their enclave: of what was asked for, nothing is found.
-		return stream.Send(logsMessage(nil, wanted))
-	}
-	if err != nil {
-		return err
-	}
-	q := engine.LogQuery{Follow: req.Msg.GetFollowLogs(), Tail: int(req.Msg.GetNumLogLines())}
-	if len(wanted) > 0 {
-		if q.Services, unknown, err = engine.PickServices(in, wanted); err != nil {
-			return err
-		}
-	}
-	if req.Msg.GetReturnAllLogs() {
-		q.Tail = -1
-	}
-	for _, f := range req.Msg.GetConjunctiveFilters() {
-		q.Filters = append(q.Filters, logFilter(f))
-	}
-	if len(unknown) > 0 {
-		if err := stream.Send(logsMessage(q.Services, unknown)); err != nil {
-			return err
-		}
-	}
-	ctx, done := s.engine.Stream(ctx)
-	defer done()
-	for line, err := range s.engine.Logs(ctx, in, q) {
-		if err != nil {
-			return err
-		}
-		m := logsMessage(q.Services, unknown)
-		m.ServiceLogsByServiceUuid[line.Service.UUID] = &wire.LogLine{Line: []string{line.Text}, Timestamp: timestamppb.New(line.At)}
-		if err := stream.Send(m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// logsMessage has an empty entry for every service: readers tell an idle service
-// from an unknown one by it.
-func logsMessage(services []*enclave.Service, unknown []string) *wire.GetServiceLogsResponse {
-	m := &wire.GetServiceLogsResponse{ServiceLogsByServiceUuid: map[string]*wire.LogLine{}, NotFoundServiceUuidSet: map[string]bool{}}
-	for _, service := range services {
-		m.ServiceLogsByServiceUuid[service.UUID] = &wire.LogLine{}
-	}
-	for _, uuid := range unknown {
-		m.NotFoundServiceUuidSet[uuid] = true
-	}
-	return m
-}
-
-func logFilter(f *wire.LogLineFilter) engine.LogFilter {
-	op := f.GetOperator()
-	return engine.LogFilter{
-		Pattern: f.GetTextPattern(),
-		Regex: op == wire.LogLineOperator_LogLineOperator_DOES_CONTAIN_MATCH_REGEX ||
-			op == wire.LogLineOperator_LogLineOperator_DOES_NOT_CONTAIN_MATCH_REGEX,
-		Invert: op == wire.LogLineOperator_LogLineOperator_DOES_NOT_CONTAIN_TEXT ||
-			op == wire.LogLineOperator_LogLineOperator_DOES_NOT_CONTAIN_MATCH_REGEX,
-	}
 }

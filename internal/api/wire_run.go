@@ -104,7 +104,12 @@ func (s *enclaveService) run(ctx context.Context, req run.Request, stream *runSt
 	if err != nil {
 		return err
 	}
-	return sendLines(events.Events(ctx, 1), stream.Send)
+	if err := sendLines(events.Events(ctx, 1), stream.Send); err != nil {
+		return err
+	}
+	// Who reads to the end may ask for the last run next: it is stored then.
+	_, err = events.Wait(ctx)
+	return err
 }
 
 func sendLines(events iter.Seq2[run.Event, error], send func(*wire.StarlarkRunResponseLine) error) error {

@@ -209,7 +209,7 @@ func (e *Enclave) clear(ctx context.Context, handle backend.Enclave, a *addition
 		return err
 	}
 	a.row = &row
-	err := error(fault.ErrUnsupported)
+	err := fault.ErrUnsupported
 	if c, ok := handle.(backend.Clearer); ok {
 		err = c.Clear(ctx, name)
 	}

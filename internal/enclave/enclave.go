@@ -75,7 +75,7 @@ func (e *Enclave) Info() Info {
 	switch {
 	case e.lost:
 		status = Empty
-	case e.record.Stopped:
+	case e.record.Stopped, e.record.Phase == phaseRemoving:
 		status = Stopped
 	}
 	return Info{

@@ -84,7 +84,7 @@ func (e *Enclave) waitFault(ctx context.Context, handle backend.Enclave, row *se
 		f = &own
 	}
 	if command := slices.Concat(status.Entrypoint, status.Cmd); len(command) > 0 {
-		f.WithEvidence("its command", strings.Join(quoteAll(command), " "))
+		f = f.WithEvidence("its command", strings.Join(quoteAll(command), " "))
 	}
 	return f.WithEvidence("last log lines of "+row.Name, e.lastLines(look, handle, row.Name)...)
 }
@@ -118,7 +118,7 @@ func exitFault(row *serviceRow, exit backend.Exit, pending []portWait) *fault.Fa
 			f = fault.New("E0331", "service %q was killed: out of memory (limit %d MB)", row.Name, limit).
 				WithHint("give it more: ServiceConfig(max_memory = …), in megabytes")
 		} else {
-			f.WithHint("it has no limit of its own: the host has run out of memory")
+			f = f.WithHint("it has no limit of its own: the host has run out of memory")
 		}
 		return f.WithEvidence("exit", code)
 	case exit.Signal != 0:
@@ -128,9 +128,9 @@ func exitFault(row *serviceRow, exit backend.Exit, pending []portWait) *fault.Fa
 	f := fault.New("E0330", "service %q exited with code %d %s", row.Name, exit.Code, before).WithEvidence("exit", code)
 	switch exit.Code {
 	case 0:
-		f.WithHint("its command ended without an error; a service has to stay in the foreground")
+		f = f.WithHint("its command ended without an error; a service has to stay in the foreground")
 	case 126, 127:
-		f.WithHint("a shell gives code 127 for a command that it doesn't find, and 126 for one that it can't execute")
+		f = f.WithHint("a shell gives code 127 for a command that it doesn't find, and 126 for one that it can't execute")
 	}
 	return f
 }
@@ -178,7 +178,7 @@ func closedFault(row *serviceRow, w portWait, listening []backend.Listening) *fa
 		f = fault.New("E0332", "%s; it listens on %s instead", never, list(others)).
 			WithHint("declare that port, or make the service listen on %d", w.port.Number)
 		if len(others) == 1 {
-			f.WithHint("declare PortSpec(number = %s), or make the service listen on %d", others[0], w.port.Number)
+			f = f.WithHint("declare PortSpec(number = %s), or make the service listen on %d", others[0], w.port.Number)
 		}
 	default:
 		f = fault.New("E0332", "%s; it listens on no %s port", never, strings.ToUpper(string(w.port.Transport))).
@@ -234,15 +234,14 @@ func combine(failed []*addition, left []error, total int, undone bool) error {
 	if len(failed) == 0 {
 		return errors.Join(left...)
 	}
-	var f fault.Fault
+	f := combined(failed, total)
 	if len(failed) == 1 {
-		f = *fault.From(failed[0].err, "E0333")
-		f.Evidence = slices.Clone(f.Evidence)
-	} else {
-		f = *combined(failed, total)
+		only := *fault.From(failed[0].err, "E0333")
+		only.Evidence = slices.Clone(only.Evidence)
+		f = &only
 	}
 	if undone && total > 1 {
-		f.WithEvidence("rolled back", "the new services of this batch were removed again")
+		f = f.WithEvidence("rolled back", "the new services of this batch were removed again")
 	}
 	var lines []string
 	for _, err := range left {

@@ -77,7 +77,7 @@ func missing(code, kind, identifier string, names []string) *fault.Fault {
 	err := fault.New(code, "%s %q does not exist", kind, identifier)
 	err.Cause = fault.ErrNotFound
 	if near := fault.Nearest(identifier, names); near != "" {
-		err.WithHint("did you mean %q?", near)
+		return err.WithHint("did you mean %q?", near)
 	}
 	return err
 }

@@ -126,7 +126,7 @@ func (e *Engine) openFace(uuid string) {
 	if e.faces.api == nil || e.faces.enclaves == nil || e.faces.enclaves[uuid] != nil {
 		return // no loopback at all, or stopping, or served already
 	}
-	listener, err := listenAgain(e.ports.get(uuid))
+	listener, err := listenAgain(e.life, e.ports.get(uuid))
 	if err != nil {
 		e.log.Warn("no address for the enclave's API", "enclave", uuid, "error", err)
 		return
@@ -139,14 +139,15 @@ func (e *Engine) openFace(uuid string) {
 }
 
 // listenAgain listens on a port if it can, else on a free one.
-func listenAgain(port uint16) (net.Listener, error) {
+func listenAgain(ctx context.Context, port uint16) (net.Listener, error) {
+	var config net.ListenConfig
 	if port != 0 {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+		listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
 		if err == nil {
 			return listener, nil
 		}
 	}
-	return net.Listen("tcp", "127.0.0.1:0")
+	return config.Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
 // closeFace ends an enclave's API. It may be one of its own requests that asks,

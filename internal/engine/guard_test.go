@@ -108,7 +108,7 @@ func TestGuard(t *testing.T) {
 		{"a page of another site that hides its origin", me, "", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+			ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 			server := httptest.NewServer(&guard{owner: c.owner, next: ok})
 			defer server.Close()
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)

@@ -63,6 +63,9 @@ func PickServices(in *enclave.Enclave, identifiers []string) (found []*enclave.S
 	return found, unknown, nil
 }
 
+// errReaderLeft is the cause of the end of reading for somebody who left.
+var errReaderLeft = errors.New("the reader has left")
+
 // Logs yields the lines of services, oldest first per service; services
 // interleave. With Follow it goes on until ctx ends, which is no error then.
 func (e *Engine) Logs(ctx context.Context, in *enclave.Enclave, q LogQuery) iter.Seq2[LogLine, error] {
@@ -72,7 +75,7 @@ func (e *Engine) Logs(ctx context.Context, in *enclave.Enclave, q LogQuery) iter
 			yield(LogLine{}, err)
 			return
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancelCause(ctx)
 		type item struct {
 			line LogLine
 			err  error
@@ -92,7 +95,7 @@ func (e *Engine) Logs(ctx context.Context, in *enclave.Enclave, q LogQuery) iter
 		}
 		go func() { readers.Wait(); close(items) }()
 		defer func() {
-			cancel()
+			cancel(errReaderLeft)
 			for range items { // until the readers have ended
 			}
 		}()

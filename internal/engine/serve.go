@@ -132,7 +132,8 @@ func (e *Engine) openFaces(api API) error {
 // openLoopback serves SDKs. Where it can't, they won't find this engine, but the
 // command line uses the socket.
 func (e *Engine) openLoopback(engine http.Handler) {
-	listener, err := net.Listen("tcp", e.config.Loopback)
+	var config net.ListenConfig
+	listener, err := config.Listen(e.life, "tcp", e.config.Loopback)
 	e.faces.mu.Lock()
 	defer e.faces.mu.Unlock()
 	if err != nil {

@@ -251,7 +251,9 @@ func (p *puller) blob(ctx context.Context, digest v1.Hash) (io.ReadCloser, error
 
 // layer gets and unpacks one layer, unless another pull is at it: then it waits.
 func (p *puller) layer(ctx context.Context, desc v1.Descriptor, diffID string) error {
+	mine := false
 	_, err := p.store.layers.do(ctx, diffID, nil, func(backend.ProgressFunc) (Layer, error) {
+		mine = true
 		if layer, err := p.store.readLayer(diffID); err == nil {
 			return layer, nil
 		}
@@ -264,6 +266,9 @@ func (p *puller) layer(ctx context.Context, desc v1.Descriptor, diffID string) e
 			p.store.log.Info("transfer of layer broke off, trying again", "image", p.ref.familiar(), "layer", diffID, "error", err)
 		}
 	})
+	if err == nil && !mine {
+		p.tell.add(desc.Size) // it came through the other pull
+	}
 	return err
 }
 

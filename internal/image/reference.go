@@ -41,6 +41,12 @@ func parseReference(ref string) (reference, error) {
 	return reference{parsed}, nil
 }
 
+// CheckName gives fault E0418 if an image can't have the name.
+func CheckName(ref string) error {
+	_, err := parseReference(ref)
+	return err
+}
+
 // full gives the whole name: "docker.io/library/busybox:latest".
 func (r reference) full() string {
 	if rest, ok := strings.CutPrefix(r.Name(), hubHost+"/"); ok {

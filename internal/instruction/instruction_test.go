@@ -2,6 +2,7 @@ package instruction
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,7 +56,7 @@ func web(ctx context.Context, p *memory.Proc) int {
 	defer server.Close()
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(l); err != http.ErrServerClosed {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(p.Stderr, err)
 	}
 	return 0
@@ -68,7 +69,10 @@ func newEnclave(t *testing.T) *enclave.Enclave {
 			"web":   web,
 			"two":   func(_ context.Context, p *memory.Proc) int { fmt.Fprint(p.Stdout, "a\nb"); return 0 },
 			"fails": func(_ context.Context, p *memory.Proc) int { fmt.Fprintln(p.Stderr, "no such table"); return 3 },
-			"json":  func(_ context.Context, p *memory.Proc) int { fmt.Fprint(p.Stdout, `{"a": [1, 2], "b": null}`); return 0 },
+			"json": func(_ context.Context, p *memory.Proc) int {
+				fmt.Fprint(p.Stdout, `{"a": [1, 2], "b": null}`)
+				return 0
+			},
 		},
 		Images: map[string]memory.Image{"web": {Cmd: []string{"web"}}},
 	})
@@ -319,4 +323,3 @@ def run(plan):
 		t.Errorf("exec does not read what add_service gives: %+v", exec)
 	}
 }
-

@@ -72,6 +72,11 @@ func (c *Call) Locate(locator string) (source.File, error) {
 	return c.in.locate(c.call.At().File, locator)
 }
 
+// LocateIn resolves a path below a directory that Locate gave.
+func (c *Call) LocateIn(dir source.File, rel string) (source.File, error) {
+	return c.in.req.Package.Within(dir, rel)
+}
+
 // Warn adds a warning to the plan, once.
 func (c *Call) Warn(format string, args ...any) { c.in.warn(fmt.Sprintf(format, args...)) }
 

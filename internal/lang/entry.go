@@ -135,11 +135,7 @@ func (in *interpretation) arguments(fn *starlark.Function, params *starlark.Dict
 		in.warn(fmt.Sprintf("%q takes no parameters; the ones given are ignored", fn.Name()))
 		return args, nil, nil, nil
 	}
-	kwargs := make([]starlark.Tuple, 0, params.Len())
-	for _, item := range params.Items() {
-		kwargs = append(kwargs, item)
-	}
-	return args, kwargs, newMisfit(fn, named[len(args):], params), nil
+	return args, params.Items(), newMisfit(fn, named[len(args):], params), nil
 }
 
 // misfit is parameters that do not fit the entry function.

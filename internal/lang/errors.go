@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -32,14 +33,22 @@ func (e *Error) Unwrap() error { return e.Fault }
 
 // wrap makes faults of an error of the Starlark interpreter.
 func (in *interpretation) wrap(err error) error {
+	if cause := context.Cause(in.ctx); cause != nil {
+		// Whatever failed, for instance a fetch, failed because of this.
+		return wrapEnded(err, cancelled(cause))
+	}
 	if ended := in.endedBy(); ended != nil && strings.Contains(err.Error(), "cancelled") {
-		return in.wrapEnded(err, ended)
+		return wrapEnded(err, ended)
 	}
 	return wrapError(err)
 }
 
+func cancelled(cause error) error {
+	return fault.New("E0204", "interpretation was cancelled: %w", cause)
+}
+
 // wrapEnded tells why the thread was cancelled, and where it was then.
-func (in *interpretation) wrapEnded(err, ended error) error {
+func wrapEnded(err, ended error) error {
 	f := *fault.From(ended, "E0204")
 	e := &Error{Fault: &f}
 	if evalErr := (*starlark.EvalError)(nil); errors.As(err, &evalErr) {

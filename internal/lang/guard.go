@@ -46,7 +46,7 @@ func (in *interpretation) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if cause := context.Cause(in.ctx); cause != nil {
-				in.end(fault.New("E0204", "interpretation was cancelled: %w", cause))
+				in.end(cancelled(cause))
 			}
 			return
 		case <-ticker.C:

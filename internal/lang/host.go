@@ -33,7 +33,7 @@ type Host struct {
 	instructions []Builtin
 	others       []Builtin // types and functions
 	predeclared  starlark.StringDict
-	plan         *starlarkstruct.Module
+	plan         planObject
 }
 
 // NewHost makes a host of instructions (members of plan) and types (predeclared
@@ -49,7 +49,7 @@ func NewHost(instructions, types []Builtin) *Host {
 	for _, b := range h.instructions {
 		members[b.name] = b.value()
 	}
-	h.plan = &starlarkstruct.Module{Name: "plan", Members: members}
+	h.plan = planObject{&starlarkstruct.Module{Name: "plan", Members: members}}
 	h.plan.Freeze()
 	h.predeclared = predeclared(h.others)
 	h.predeclared.Freeze()

@@ -193,6 +193,30 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// slowFetcher waits for the context's end.
+type slowFetcher struct{ asked chan struct{} }
+
+func (f slowFetcher) Fetch(ctx context.Context, _ source.Locator) (string, error) {
+	close(f.asked)
+	<-ctx.Done()
+	return "", context.Cause(ctx)
+}
+
+func TestCancelWhileFetching(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	reason := errors.New("interrupted by the user")
+	f := slowFetcher{asked: make(chan struct{})}
+	go func() {
+		<-f.asked
+		cancel(reason)
+	}()
+	p := source.OpenScript("x.star", "def run(plan):\n    import_module(\"github.com/a/b/c.star\")\n", source.WithFetcher(f))
+	_, err := testHost.Interpret(ctx, lang.Request{Package: p})
+	if got := fault.From(err, ""); got.Code != "E0204" || !errors.Is(err, reason) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestMemoryLimit(t *testing.T) {
 	_, err := interpret(t, "def run(plan):\n    l = []\n    for i in range(1000000):\n        l.append(\"x\" * 100000)\n",
 		lang.Request{MemoryLimit: 100 << 20})
@@ -273,6 +297,51 @@ def run(plan, what):
 	}
 	if len(made.Warnings) != 1 || !strings.Contains(made.Warnings[0], "its own package") {
 		t.Errorf("warnings %q", made.Warnings)
+	}
+}
+
+// The directory that holds the Dockerfile is what the build sees.
+func TestImageBuild(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "kurtosis.yml", "name: github.com/me/pkg\n")
+	write(t, dir, "app/Dockerfile", "FROM scratch\n")
+	write(t, dir, "app/docker/Other", "FROM scratch\n")
+	if err := os.Symlink("/etc", filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "main.star", `def run(plan, dir, file = "Dockerfile"):
+    plan.add_service("a", ServiceConfig(ImageBuildSpec("me/a", dir, file, build_args = {"V": "1"}, target_stage = "run")))
+`)
+	for args, want := range map[string]string{
+		`{"dir": "./app"}`:                               "app Dockerfile",
+		`{"dir": "/app/"}`:                               "app Dockerfile",
+		`{"dir": "app", "file": "docker/Other"}`:         "app/docker Other",
+		`{"dir": "app/docker", "file": "../Dockerfile"}`: "app Dockerfile",
+		`{"dir": "app", "file": "Nope"}`:                 "E0114",
+		`{"dir": "nope"}`:                                "E0114",
+		`{"dir": "out", "file": "passwd"}`:               "E0117",
+		`{"dir": "app", "file": "../../../x"}`:           "E0114",
+	} {
+		p, err := source.OpenDir(dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := interpret(t, "", lang.Request{Package: p, Args: args})
+		if err != nil {
+			if f := fault.From(err, ""); f.Code != want {
+				t.Errorf("%s: got %s %v", args, f.Code, err)
+			}
+			continue
+		}
+		forecast := plan.NewForecast(plan.ForecastInput{})
+		if errs := plan.Validate(made.Steps, forecast); len(errs) > 0 || len(made.Warnings) > 0 {
+			t.Errorf("%s: %v %v", args, errs, made.Warnings)
+		}
+		build := forecast.Images()[0].Build
+		rel, _ := filepath.Rel(dir, build.ContextDir)
+		if rel+" "+build.Dockerfile != want || build.Args["V"] != "1" || build.Target != "run" {
+			t.Errorf("%s: got %+v", args, build)
+		}
 	}
 }
 

@@ -70,8 +70,7 @@ func (x *execution) step(ctx context.Context, step plan.Step, begin Begin, value
 	}
 	for _, err := range fault.All(err) {
 		f := *fault.From(err, "E0372")
-		f.WithFrames(step.Call().Stack...)
-		x.fail(begin.ID, &f)
+		x.fail(begin.ID, f.WithFrames(step.Call().Stack...))
 	}
 	return false
 }

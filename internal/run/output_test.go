@@ -45,7 +45,7 @@ func TestOutputStaysValidJSON(t *testing.T) {
 					t.Fatalf("%s is no JSON: %v", got, err)
 				}
 			}
-			if got != test.want && !(test.name == "a list" && jsonEqual(got, test.want)) {
+			if got != test.want && (test.name != "a list" || !jsonEqual(got, test.want)) {
 				t.Errorf("got %s\nwant %s", got, test.want)
 			}
 		})

@@ -85,7 +85,10 @@ func (r *Runner) Run(ctx context.Context, e *enclave.Enclave, req Request, sink 
 	drained := make(chan struct{})
 	go func() { // ends with the stream, or with a sink that never returns
 		defer close(drained)
-		for event := range s.Events(context.WithoutCancel(ctx), 1) {
+		for event, err := range s.Events(context.WithoutCancel(ctx), 1) {
+			if err != nil {
+				return // can't be: the context has no end
+			}
 			sink(event)
 		}
 	}()

@@ -126,8 +126,7 @@ func (x *execution) ensureOne(ctx context.Context, w wanted) error {
 	}))
 	if err != nil {
 		f := *fault.From(err, "E0352")
-		f.WithFrames(w.call.Stack...)
-		return &plan.StepError{Call: w.call, Fault: &f}
+		return &plan.StepError{Call: w.call, Fault: f.WithFrames(w.call.Stack...)}
 	}
 	warning := info.Warning
 	if runs := x.backend.Capabilities().Architecture; runs != "" && info.Architecture != "" && info.Architecture != runs {

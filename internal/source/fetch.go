@@ -131,13 +131,11 @@ func (g Git) clone(ctx context.Context, l Locator, commit, dir string) error {
 			return err
 		}
 	}
-	if err := os.Rename(tmp, dir); err != nil {
-		if _, statErr := os.Stat(dir); statErr == nil {
-			return nil // another Fetch was faster
-		}
-		return err
+	err = os.Rename(tmp, dir)
+	if _, there := os.Stat(dir); there == nil {
+		return nil // also if another Fetch was faster
 	}
-	return nil
+	return err
 }
 
 // run runs git without any prompt. Its error carries what git said.

@@ -38,6 +38,16 @@ func (p *Package) Resolve(ctx context.Context, from File, locator string) (File,
 	return file, nil
 }
 
+// Within gives a file or directory below a directory that Resolve gave. Errors
+// are as those of Resolve.
+func (p *Package) Within(dir File, rel string) (File, error) {
+	file := File{Name: path.Join(dir.Name, rel), Dir: dir.Dir, Path: path.Join(dir.Path, rel)}
+	if _, err := stat(file); err != nil {
+		return File{}, p.missing(file, rel, err)
+	}
+	return file, nil
+}
+
 // absolute makes a locator absolute.
 func (p *Package) absolute(from File, locator string) (Locator, error) {
 	if IsAbsolute(locator) || strings.Contains(locator, "://") {

@@ -169,7 +169,7 @@ func TestNoWayOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := exec.Command("mkfifo", filepath.Join(top, "pkg/fifo")).Run(); err != nil {
+	if err := exec.CommandContext(t.Context(), "mkfifo", filepath.Join(top, "pkg/fifo")).Run(); err != nil {
 		t.Fatal(err)
 	}
 	p, err := OpenDir(filepath.Join(top, "pkg"), "")
@@ -244,7 +244,7 @@ func TestGit(t *testing.T) {
 	repo := filepath.Join(top, "remote/me/pkg.git")
 	git := func(args ...string) string {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org", "-C", repo}, args...)...)
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.org", "-C", repo}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("git %v: %s", args, out)

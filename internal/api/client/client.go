@@ -12,6 +12,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"connectrpc.com/connect"
@@ -23,15 +24,22 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// What the engine tells, as data.
+// What the engine tells, as data: package view has the words on each.
 type (
-	Enclave       = view.Enclave
+	// Enclave is an enclave, as a list shows it.
+	Enclave = view.Enclave
+	// EnclaveDetail is an enclave with its services.
 	EnclaveDetail = view.EnclaveDetail
-	Service       = view.Service
-	Port          = view.Port
-	Info          = view.Info
-	Removed       = view.Removed
-	LogEntry      = view.LogEntry
+	// Service is a service.
+	Service = view.Service
+	// Port is a declared port of a service.
+	Port = view.Port
+	// Info tells what engine answers.
+	Info = view.Info
+	// Removed is an enclave that was removed.
+	Removed = view.Removed
+	// LogEntry is a line of a service's output.
+	LogEntry = view.LogEntry
 )
 
 // Options say how to reach the engine.
@@ -89,6 +97,9 @@ func (c *Client) firstInfo(ctx context.Context) (Info, error) {
 	defer cancel()
 	return c.Info(ctx)
 }
+
+// errLeft is the cause of a stream's end where the caller has had enough of it.
+var errLeft = errors.New("the caller has left")
 
 // base is the host part of URLs; the connection goes to the socket whatever it says.
 const base = "http://localhost"

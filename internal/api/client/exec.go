@@ -27,8 +27,8 @@ type Control struct {
 // A read of spec.Stdin that blocks when the command ends is left behind: it
 // takes one more piece of input, which is dropped.
 func (c *Client) Exec(ctx context.Context, enclave, service string, spec backend.ExecSpec, control <-chan Control) (int, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errLeft)
 	stream := c.own.Exec(ctx)
 	defer stream.CloseResponse()
 	send := &execSender{send: stream.Send}
@@ -39,11 +39,11 @@ func (c *Client) Exec(ctx context.Context, enclave, service string, spec backend
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
+	defer cancel(errLeft)
 	wg.Go(func() { send.control(ctx, control) })
 	code, err := receiveExec(stream.Receive, spec)
 	if err != nil {
-		cancel() // frees a sender that waits for the other side
+		cancel(err) // frees a sender that waits for the other side
 	}
 	_ = send.close(stream.CloseRequest)
 	return code, err

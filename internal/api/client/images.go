@@ -78,8 +78,8 @@ func (c *Client) RemoveImage(ctx context.Context, ref string) error {
 }
 
 func imageProgress(ctx context.Context, progress backend.ProgressFunc, call func(context.Context) (*connect.ServerStreamForClient[leptov1.ImageProgress], error)) (backend.ImageInfo, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errLeft)
 	stream, err := call(ctx)
 	if err != nil {
 		return backend.ImageInfo{}, errwire.Decode(err)

@@ -40,8 +40,8 @@ type LogFilter struct {
 // it goes on until the context ends.
 func (c *Client) Logs(ctx context.Context, req LogsRequest) iter.Seq2[LogEntry, error] {
 	return func(yield func(LogEntry, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(errLeft)
 		stream, err := c.own.ServiceLogs(ctx, connect.NewRequest(logsMessage(req)))
 		if err != nil {
 			yield(LogEntry{}, errwire.Decode(err))

@@ -82,8 +82,8 @@ func runMessage(req RunRequest) *leptov1.RunRequest {
 // events makes the call once per loop over the sequence.
 func events(ctx context.Context, call func(context.Context) (*connect.ServerStreamForClient[leptov1.RunEvent], error)) iter.Seq2[run.Event, error] {
 	return func(yield func(run.Event, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // ends the stream where the loop is left early
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(errLeft) // ends the stream where the loop is left early
 		stream, err := call(ctx)
 		if err != nil {
 			yield(run.Event{}, errwire.Decode(err))

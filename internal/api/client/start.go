@@ -41,7 +41,7 @@ func start(ctx context.Context, opts Options) error {
 	case err != nil:
 		return noHome(err)
 	}
-	defer lock.Release()
+	defer func() { _ = lock.Release() }() // an engine runs: that is what counts
 	if answers(ctx, opts.Home) {
 		return nil
 	}
@@ -94,7 +94,8 @@ func launch(ctx context.Context, opts Options) error {
 	}
 	defer ready.Close()
 
-	cmd := exec.Command(command[0], command[1:]...)
+	// The engine outlives whoever starts it, and so their context.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), process.ReadyVariable+"=3")
 	cmd.Stdout, cmd.Stderr = log, log

@@ -91,7 +91,7 @@ func TestKindsAndCodes(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			for _, other := range []error{fault.ErrNotFound, fault.ErrExists, fault.ErrInvalid, fault.ErrTimeout} {
-				if other != c.err && errors.Is(got, other) {
+				if !errors.Is(c.err, other) && errors.Is(got, other) {
 					t.Errorf("is also %v", other)
 				}
 			}
@@ -114,7 +114,7 @@ func TestForeignErrors(t *testing.T) {
 		t.Error("nil became something")
 	}
 	plain := errors.New("no RPC error")
-	if errwire.Decode(plain) != plain {
+	if got := errwire.Decode(plain); !errors.Is(got, plain) {
 		t.Error("an error that is no RPC error changed")
 	}
 	got := errwire.Decode(connect.NewError(connect.CodeNotFound, errors.New("gone")))

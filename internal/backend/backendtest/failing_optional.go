@@ -19,6 +19,7 @@ var (
 	_ backend.Pauser       = (*failingEnclave)(nil)
 	_ backend.Suspender    = (*failingEnclave)(nil)
 	_ backend.Attacher     = (*failingEnclave)(nil)
+	_ backend.Clearer      = (*failingEnclave)(nil)
 )
 
 func unsupported(method string) error {
@@ -106,4 +107,14 @@ func (e *failingEnclave) Attach(ctx context.Context, name backend.ServiceName, s
 		return a.Attach(ctx, name, spec)
 	}
 	return nil, unsupported("Attach")
+}
+
+func (e *failingEnclave) Clear(ctx context.Context, name backend.ServiceName) error {
+	if err := e.f.ask("Clear", string(name)); err != nil {
+		return err
+	}
+	if c, ok := e.Enclave.(backend.Clearer); ok {
+		return c.Clear(ctx, name)
+	}
+	return unsupported("Clear")
 }

@@ -102,6 +102,24 @@ var stopRules = []rule{
 			w.Error("a new service sees the old one's file")
 		}
 	}},
+	{"clear removes all but the address", nil, func(w *world) {
+		clearer, ok := w.enclave.(backend.Clearer)
+		if !ok {
+			w.Skip("no Clearer")
+		}
+		w.start("db", "write /tmp/note x then wait")
+		before := w.inspect("db").Address
+		w.must(clearer.Clear(w.ctx, "db"))
+		w.must(clearer.Clear(w.ctx, "db"))
+		w.start("other", "wait") // does not get the address
+		w.start("db", "wait")
+		if after := w.inspect("db").Address; after != before {
+			w.Errorf("was at %v, is at %v", before, after)
+		}
+		if code, _, _ := w.run("db", "read /tmp/note"); code == 0 {
+			w.Error("a new service sees the old one's file")
+		}
+	}},
 	{"wait ends early with the context", nil, func(w *world) {
 		w.start("db", "wait")
 		cause := errors.New("enough")

@@ -193,15 +193,23 @@ func TestASupervisorThatDiesIsReplaced(t *testing.T) {
 
 func TestAContainerThatEndsWithoutSupervisorKeepsItsExitCode(t *testing.T) {
 	s := newStage(t)
-	s.start(spec("job", "sleep 400 then out last words then exit 7"))
+	s.start(spec("job", "sleep 400 then out goodbye then exit 7"))
 	s.must(s.b.Close()) // nobody looks after it from here on
 	kill(supervisorOf(s.e.container("job")))
-	time.Sleep(600 * time.Millisecond) // until it has ended
+	s.eventually("end", func() string {
+		// Its init stays until someone has taken the output.
+		if _, ended := supervise.ReadExit(s.e.container("job")); !ended {
+			return "it still runs"
+		}
+		return ""
+	})
 	e := s.reopened()
-	if status := s.inspect(e, "job"); status.State != backend.StateExited || status.Exit.Code != 7 {
+	exit, err := e.Wait(t.Context(), "job")
+	s.must(err)
+	if status := s.inspect(e, "job"); status.State != backend.StateExited || status.Exit.Code != 7 || exit.Code != 7 {
 		t.Errorf("status is %+v", status)
 	}
-	if lines := s.logged(e, "job"); !slices.Equal(lines, []string{"last words"}) {
+	if lines := s.logged(e, "job"); !slices.Equal(lines, []string{"goodbye"}) {
 		t.Errorf("logged %q", lines)
 	}
 }

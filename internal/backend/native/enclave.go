@@ -54,6 +54,7 @@ var (
 	_ backend.Pauser    = (*Enclave)(nil)
 	_ backend.Suspender = (*Enclave)(nil)
 	_ backend.Attacher  = (*Enclave)(nil)
+	_ backend.Clearer   = (*Enclave)(nil)
 )
 
 func newEnclave(b *Backend, id backend.EnclaveID, doc enclaveDoc) *Enclave {

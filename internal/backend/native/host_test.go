@@ -1,6 +1,7 @@
 package native
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
+	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/image"
 )
 
@@ -93,7 +95,7 @@ func TestRemoveTreeDoesNotDeleteThroughAMount(t *testing.T) {
 	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range []string{"a", "a b/c"} {
+	for _, at := range []string{"a", "a b/c", "twice", "twice"} {
 		at = filepath.Join(dir, "x", at)
 		if err := os.MkdirAll(at, 0o700); err != nil {
 			t.Fatal(err)
@@ -102,11 +104,23 @@ func TestRemoveTreeDoesNotDeleteThroughAMount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, "x", "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := bind(file, filepath.Join(dir, "x", "file")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(precious, filepath.Join(dir, "x", "link")); err != nil {
+		t.Fatal(err)
+	}
 	if err := removeTree(filepath.Join(dir, "x")); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "kept" {
 		t.Errorf("%q, %v", text, err)
+	}
+	if exists(filepath.Join(dir, "x")) {
+		t.Error("it is still there")
 	}
 	if err := removeTree(filepath.Join(dir, "x")); err != nil {
 		t.Errorf("the second time: %v", err)
@@ -203,3 +217,52 @@ func TestAnImageInUseIsNotRemoved(t *testing.T) {
 }
 
 func bind(from, to string) error { return unix.Mount(from, to, "", unix.MS_BIND, "") }
+
+func TestBuildRunsCommands(t *testing.T) {
+	b := openBackend(t, Config{Home: t.TempDir()})
+	loadProbe(t, b)
+	dir := t.TempDir()
+	file := "FROM " + backendtest.ProbeRef + `
+USER app
+RUN ["probe", "write", "/work/made", "in the build"]
+USER 0
+ENV COLOUR=red
+CMD ["probe", "read", "/work/made", "then", "env", "COLOUR"]
+`
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(file)
+	info, err := b.BuildImage(t.Context(), backend.BuildSpec{Tag: "built.test/x:1", ContextDir: dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Source != backend.SourceBuilt || info.Digest == "" {
+		t.Errorf("info is %+v", info)
+	}
+	id := newID()
+	e, err := b.CreateEnclave(t.Context(), backend.EnclaveSpec{ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Destroy(t.Context())
+	s := &stage{T: t, b: b, id: id, e: e.(*Enclave)}
+	s.start(backend.ServiceSpec{Name: "x", UUID: string(newID()), Image: "built.test/x:1"})
+	if _, err := e.Wait(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.logged(s.e, "x"); !slices.Equal(got, []string{"in the build", "red"}) {
+		t.Errorf("logged %q", got)
+	}
+	write(file + `RUN ["probe", "err", "went wrong", "then", "exit", "3"]` + "\n")
+	_, err = b.BuildImage(t.Context(), backend.BuildSpec{Tag: "built.test/x:2", ContextDir: dir}, nil)
+	var f *fault.Fault
+	if !errors.As(err, &f) || f.Code != "E0416" || !strings.Contains(f.Summary, "3") || len(f.Evidence) == 0 {
+		t.Errorf("got %v, %+v", err, f)
+	}
+	if left := cgroupsOf(b.buildCgroup()); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}

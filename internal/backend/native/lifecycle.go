@@ -137,8 +137,17 @@ func (e *Enclave) runAgain(ctx context.Context, s *service) error {
 	return err
 }
 
-// Remove deletes a service.
+// Remove deletes a service and gives its address back.
 func (e *Enclave) Remove(ctx context.Context, name backend.ServiceName) error {
+	return e.remove(ctx, name, true)
+}
+
+// Clear deletes a service and keeps its address for the next of that name.
+func (e *Enclave) Clear(ctx context.Context, name backend.ServiceName) error {
+	return e.remove(ctx, name, false)
+}
+
+func (e *Enclave) remove(ctx context.Context, name backend.ServiceName, release bool) error {
 	ctx, done, err := e.enter(ctx, name, removeBound, "remove")
 	if err != nil {
 		return err
@@ -157,11 +166,11 @@ func (e *Enclave) Remove(ctx context.Context, name backend.ServiceName) error {
 	}
 	if s != nil {
 		defer close(s.gone)
-		if err := e.retire(name, s); err != nil {
+		if err := e.retire(name, s, release); err != nil {
 			return err
 		}
 	}
-	if err := e.discard(ctx, name, true); err != nil {
+	if err := e.discard(ctx, name, release); err != nil {
 		return fmt.Errorf("remove service %q: %w", name, err)
 	}
 	return nil
@@ -169,9 +178,12 @@ func (e *Enclave) Remove(ctx context.Context, name backend.ServiceName) error {
 
 // retire makes a service one that is not there any more: from the record on,
 // whoever opens the enclave goes on removing it.
-func (e *Enclave) retire(name backend.ServiceName, s *service) error {
+func (e *Enclave) retire(name backend.ServiceName, s *service, release bool) error {
 	s.mu.Lock()
-	s.doc.Phase = phaseRemoving
+	s.doc.Phase = phaseClearing
+	if release {
+		s.doc.Phase = phaseRemoving
+	}
 	err := s.save()
 	s.mu.Unlock()
 	if err != nil {

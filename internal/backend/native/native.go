@@ -63,7 +63,7 @@ const (
 	destroyBound = 3 * time.Minute
 )
 
-// Backend implements backend.Backend with ImagePuller and ImageStore.
+// Backend implements backend.Backend with ImagePuller, ImageBuilder and ImageStore.
 type Backend struct {
 	cfg      Config
 	log      *slog.Logger
@@ -79,9 +79,10 @@ type Backend struct {
 }
 
 var (
-	_ backend.Backend     = (*Backend)(nil)
-	_ backend.ImagePuller = (*Backend)(nil)
-	_ backend.ImageStore  = (*Backend)(nil)
+	_ backend.Backend      = (*Backend)(nil)
+	_ backend.ImagePuller  = (*Backend)(nil)
+	_ backend.ImageBuilder = (*Backend)(nil)
+	_ backend.ImageStore   = (*Backend)(nil)
 )
 
 // Open makes the home's folders, unpacks the embedded programs and opens the
@@ -130,7 +131,7 @@ func (b *Backend) Capabilities() backend.Capabilities {
 		Abilities: map[backend.Ability]bool{}, Missing: map[backend.Ability]string{},
 	}
 	for _, a := range []backend.Ability{
-		backend.AbilityPullImages, backend.AbilityImageStore, backend.AbilityPause,
+		backend.AbilityPullImages, backend.AbilityBuildImages, backend.AbilityImageStore, backend.AbilityPause,
 		backend.AbilityPublishTCP, backend.AbilityPublishUDP, backend.AbilityTTY, backend.AbilityDevices,
 		backend.AbilityPrivileged, backend.AbilityPersistent, backend.AbilityHostPublicPort,
 	} {
@@ -144,7 +145,6 @@ func (b *Backend) Capabilities() backend.Capabilities {
 	}
 	lacks(backend.AbilityMemoryLimit, missingController("memory"))
 	lacks(backend.AbilityCPULimit, missingController("cpu"))
-	lacks(backend.AbilityBuildImages, "not built in yet")
 	lacks(backend.AbilityGPU, "the native backend sets up no GPU drivers")
 	lacks(backend.AbilityShapeLinks, "the native backend does not shape links yet")
 	lacks(backend.AbilitySnapshot, "the native backend takes no snapshots yet")

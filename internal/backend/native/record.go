@@ -39,6 +39,7 @@ const (
 	phaseStarting phase = "starting" // Start has not returned: half made
 	phaseStarted  phase = "started"
 	phaseRemoving phase = "removing" // Remove has begun
+	phaseClearing phase = "clearing" // Clear has begun: the address stays
 )
 
 // serviceDoc is service.json.

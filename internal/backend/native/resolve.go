@@ -86,9 +86,6 @@ func (e *Enclave) plan(doc serviceDoc, img *image.Image, address backend.Address
 		AddCapabilities: spec.AddCapabilities, Devices: spec.Devices, StopSignal: config.StopSignal,
 		LogBudget: e.serviceLog(), RestartAlways: spec.RestartAlways,
 	}
-	if _, set := doc.Env["HOME"]; !set && (out.User == "" || out.User == "0" || out.User == "root") {
-		out.Env = append(out.Env, "HOME=/root")
-	}
 	for _, l := range img.Layers {
 		out.Layers = append(out.Layers, l.Dir)
 	}

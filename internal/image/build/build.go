@@ -40,7 +40,7 @@ type Step struct {
 
 	Args    []string
 	Env     []string // all but HOME, which the runner adds for the user
-	WorkDir string   // absolute, exists in the layers
+	WorkDir string   // absolute; the runner makes it if it is missing
 	User    string   // "", uid[:gid] or name[:group], as the root file system knows them
 
 	NoNetwork bool
@@ -77,6 +77,9 @@ func (e *ExitError) Error() string {
 func Build(ctx context.Context, store *image.Store, run Runner, spec backend.BuildSpec, progress backend.ProgressFunc) (backend.ImageInfo, error) {
 	if progress == nil {
 		progress = func(string, int64, int64) {}
+	}
+	if err := image.CheckName(spec.Tag); err != nil {
+		return backend.ImageInfo{}, err
 	}
 	release, err := store.Hold(ctx)
 	if err != nil {

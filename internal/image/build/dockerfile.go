@@ -169,6 +169,13 @@ func (d *dockerfile) globals(metaArgs []instructions.ArgCommand, target string) 
 
 // word expands variables in a word, and takes its quotes off.
 func (d *dockerfile) word(word string, env []string) (string, error) {
+	longest := 0
+	for _, e := range env {
+		longest = max(longest, len(e))
+	}
+	if longest*strings.Count(word, "$") > maxText { // ENV A=$A$A, forty times over, would fill the memory
+		return "", fault.New("E0415", "the variables in it expand to more than %d bytes", maxText).WithHint("put long texts in a file")
+	}
 	out, _, err := shell.NewLex(d.escape).ProcessWord(word, shell.EnvsFromSlice(env))
 	return out, err
 }

@@ -21,6 +21,7 @@ type mounter struct {
 	mounts   []Mount
 	key      string // what of the mounts decides about the outcome
 	releases []func()
+	caches   map[string]string // id → directory that this step holds
 }
 
 func (m *mounter) release() {
@@ -107,12 +108,10 @@ func (m *mounter) cache(ctx context.Context, want *instructions.Mount, target st
 	if id == "" {
 		id = target
 	}
-	exclusive := want.CacheSharing == instructions.MountSharingLocked || want.CacheSharing == instructions.MountSharingPrivate
-	dir, release, err := m.stage.store.CacheDir(ctx, id, exclusive)
+	dir, err := m.cacheDir(ctx, id, want.CacheSharing)
 	if err != nil {
 		return err
 	}
-	m.releases = append(m.releases, release)
 	mode, uid, gid := uint32(0o755), 0, 0
 	if want.Mode != nil {
 		mode = uint32(*want.Mode) & 0o7777
@@ -132,6 +131,25 @@ func (m *mounter) cache(ctx context.Context, want *instructions.Mount, target st
 	m.mounts = append(m.mounts, Mount{Target: target, Source: dir, ReadOnly: want.ReadOnly})
 	m.key += fmt.Sprintf("\ncache %q %q", target, id) // not its content: it only saves time
 	return nil
+}
+
+// cacheDir gives the directory of a cache. One that the step has already is not
+// asked for again: it might wait for itself.
+func (m *mounter) cacheDir(ctx context.Context, id string, sharing instructions.ShareMode) (string, error) {
+	if dir, ok := m.caches[id]; ok {
+		return dir, nil
+	}
+	exclusive := sharing == instructions.MountSharingLocked || sharing == instructions.MountSharingPrivate
+	dir, release, err := m.stage.store.CacheDir(ctx, id, exclusive)
+	if err != nil {
+		return "", err
+	}
+	m.releases = append(m.releases, release)
+	if m.caches == nil {
+		m.caches = map[string]string{}
+	}
+	m.caches[id] = dir
+	return dir, nil
 }
 
 // bind mounts files of the context, a stage or an image, read-only.

@@ -31,6 +31,9 @@ func (r *chrootRunner) RunStep(ctx context.Context, step Step) error {
 		if !strings.Contains(step.Args[0], "/") {
 			cmd.Path, cmd.Err = "/bin/"+step.Args[0], nil
 		}
+		if err := os.MkdirAll(filepath.Join(root, step.WorkDir), 0o755); err != nil {
+			return err
+		}
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = step.Env, step.WorkDir, step.Stdout, step.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: credential(step.User)}
 		err = cmd.Run()

@@ -172,7 +172,10 @@ func (b *builder) source(ctx context.Context, before int, name string) (made, er
 }
 
 // stepDone tells of progress.
-func (b *builder) stepDone(text string) { b.tell(firstLine(text), b.done.Add(1), b.steps) }
+func (b *builder) stepDone(text string) {
+	done := b.done.Add(1)
+	b.tell(firstLine(text), done, max(done, b.steps)) // triggers of a base are not counted before
+}
 
 // firstLine gives an instruction in one line.
 func firstLine(text string) string {

@@ -3,7 +3,6 @@ package types
 import (
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 
 	"go.starlark.net/starlark"
@@ -123,7 +122,7 @@ func (b *ImageBuildSpec) resolve(c *lang.Call) (*enclave.Build, error) {
 	if file == "" {
 		file = defaultBuildFile
 	}
-	located, err := c.Locate(dir.Name + "/" + path.Clean(file))
+	located, err := c.LocateIn(dir, file)
 	if err != nil {
 		return nil, fault.New("E0114", "image %q: the build context %q has no build file %q", b.ImageName, b.ContextDir, file).
 			WithHint("build_file is relative to build_context_dir")

@@ -44,14 +44,21 @@ type Machine struct {
 const sigTERM = 15
 
 // state is what steps share.
-type state struct{ Machine }
+type state struct {
+	Machine
+	term <-chan int // SIGTERM, where a step waits for it: caught from the start
+}
 
 // Run does the steps of m.Args and gives the exit code.
 func Run(ctx context.Context, m Machine) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := state{m}
-	for _, step := range steps(m.Args[1:]) {
+	s := state{Machine: m}
+	all := steps(m.Args[1:])
+	if slices.ContainsFunc(all, func(step []string) bool { return step[0] == "wait" }) {
+		s.term = m.Notify(sigTERM)
+	}
+	for _, step := range all {
 		code, end := s.step(ctx, step)
 		if end || code != 0 {
 			return code
@@ -89,7 +96,7 @@ func (s state) step(ctx context.Context, step []string) (code int, end bool) {
 	case "exit":
 		return number(args[0]), true
 	case "wait":
-		return s.wait(ctx, s.Notify(sigTERM)), true
+		return s.wait(ctx, s.term), true
 	case "stubborn":
 		s.Notify(sigTERM)
 		fmt.Fprintln(s.Stdout, "ready")

@@ -41,6 +41,21 @@ func Main() int {
 
 // create makes the container and lets its first process run.
 func create(r supervise.CreateRequest) (int, error) {
+	for attempt := 1; ; attempt++ {
+		pid, err := createOnce(r)
+		// Another supervisor may have removed a parent cgroup that was empty,
+		// just as this one was about to be made in it.
+		raced := errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "cgroup")
+		if !raced || attempt == 3 {
+			return pid, explain(r, err)
+		}
+		if err := os.RemoveAll(r.StateDir); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func createOnce(r supervise.CreateRequest) (int, error) {
 	config, err := configure(r)
 	if err != nil {
 		return 0, err
@@ -50,7 +65,7 @@ func create(r supervise.CreateRequest) (int, error) {
 	}
 	container, err := libcontainer.Create(r.StateDir, r.Spec.ID, config)
 	if err != nil {
-		return 0, explain(r, err)
+		return 0, err
 	}
 	p := &libcontainer.Process{
 		Args:             r.Args,
@@ -72,7 +87,7 @@ func create(r supervise.CreateRequest) (int, error) {
 		p.Stderr = supervise.CreateFile(supervise.CreateStderr)
 	}
 	if err := container.Run(p); err != nil {
-		return 0, explain(r, err)
+		return 0, err
 	}
 	return p.Pid()
 }
@@ -87,8 +102,12 @@ func capabilities(set []string, uid int) *configs.Capabilities {
 	return &configs.Capabilities{Bounding: set, Permitted: set, Effective: set}
 }
 
-// explain turns libcontainer's error into a fault.
+// explain turns libcontainer's error into a fault; nil stays nil.
 func explain(r supervise.CreateRequest, err error) error {
+	var known *fault.Fault
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return fault.New(supervise.CodeRuntime, "no space left on device: %w", err)
 	}

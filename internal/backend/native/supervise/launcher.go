@@ -155,7 +155,7 @@ func (l Launcher) spawn(ctx context.Context, patience time.Duration, dir, mode s
 		}
 		return Ready{}, fault.New(CodeRuntime, "the supervisor died while it started: %s", lastLine(log.Name()))
 	}
-	if ready.Error != nil || mode == "reap" {
+	if ready.State == nil || !ready.State.Running() {
 		<-ended // at once: it has nothing left to do
 	}
 	return ready, nil

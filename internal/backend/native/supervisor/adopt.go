@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -69,7 +71,7 @@ func (c *container) takeOver(ready *os.File) int {
 	}
 	c.output = output
 	pidfd, err := state.OpenProcess()
-	c.process = &orphan{dir: c.dir, pidfd: pidfd, noInit: c.spec.NoInit}
+	c.process = &orphan{dir: c.dir, state: state, pidfd: pidfd, noInit: c.spec.NoInit}
 	if err != nil && !c.spec.RestartAlways {
 		c.finish(c.process.wait())
 		state = c.current()
@@ -85,13 +87,14 @@ func (c *container) takeOver(ready *os.File) int {
 // An orphan is a first process whose parent was an earlier supervisor.
 type orphan struct {
 	dir    string
+	state  supervise.State
 	pidfd  *os.File // nil if it has ended already
 	noInit bool
 }
 
 // wait blocks until the process has ended. Its exit code is the init's record.
-// Without an init the kernel is asked (from Linux 6.15 on); where it can't
-// tell, or the init was killed, the code is that of a SIGKILL, 137.
+// Without an init the kernel is asked; where it can't tell any more, or the
+// init was killed, the code is that of a SIGKILL, 137.
 func (o *orphan) wait() backend.Exit {
 	killed := backend.Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL)}
 	var told backend.Exit
@@ -107,7 +110,7 @@ func (o *orphan) wait() backend.Exit {
 				break
 			}
 		}
-		told, known = exitOf(int(o.pidfd.Fd()))
+		told, known = o.ask()
 	}
 	if exit, ok := supervise.ReadExit(o.dir); ok {
 		return exit
@@ -121,10 +124,38 @@ func (o *orphan) wait() backend.Exit {
 
 func (o *orphan) signal(s unix.Signal) error { return signalTo(o.pidfd, s) }
 
-// exitOf asks the kernel how the process of a pidfd ended (PIDFD_GET_INFO with
-// PIDFD_INFO_EXIT, include/uapi/linux/pidfd.h): the answer is there once its
-// parent has collected it, so a moment after its end.
-func exitOf(pidfd int) (backend.Exit, bool) {
+// ask asks the kernel how the process ended: as long as its parent has not
+// collected it, the last field of proc_pid_stat(5) tells; afterwards, from Linux
+// 6.15 on, the pidfd does.
+func (o *orphan) ask() (backend.Exit, bool) {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if status, ok := zombieStatus(o.state.PID, o.state.PIDStart); ok {
+			return exitStatus(status), true
+		}
+		if status, ok := collectedStatus(int(o.pidfd.Fd())); ok {
+			return exitStatus(status), true
+		}
+	}
+	return backend.Exit{}, false
+}
+
+func zombieStatus(pid int, began uint64) (unix.WaitStatus, bool) {
+	start, zombie, err := supervise.StartTime(pid)
+	if err != nil || !zombie || start != began {
+		return 0, false
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	fields := strings.Fields(string(data))
+	code, err := strconv.Atoi(fields[len(fields)-1])
+	return unix.WaitStatus(code), err == nil && len(fields) >= 52
+}
+
+// collectedStatus is PIDFD_GET_INFO with PIDFD_INFO_EXIT
+// (include/uapi/linux/pidfd.h).
+func collectedStatus(pidfd int) (unix.WaitStatus, bool) {
 	type info struct {
 		mask, cgroup         uint64
 		pid, tgid, ppid      uint32
@@ -136,20 +167,12 @@ func exitOf(pidfd int) (backend.Exit, bool) {
 	}
 	const (
 		wantExit = 1 << 3
-		// _IOWR(0xFF, 11, struct pidfd_info) with the size below.
+		// _IOWR(0xFF, 11, struct pidfd_info)
 		request = 3<<30 | unsafe.Sizeof(info{})<<16 | 0xFF<<8 | 11
 	)
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		in := info{mask: wantExit}
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), request, uintptr(unsafe.Pointer(&in)))
-		if errno == unix.ENOTTY || errno == unix.EINVAL {
-			return backend.Exit{}, false
-		}
-		if errno == 0 && in.mask&wantExit != 0 {
-			return exitStatus(unix.WaitStatus(in.exitCode)), true
-		}
-	}
-	return backend.Exit{}, false
+	in := info{mask: wantExit}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), request, uintptr(unsafe.Pointer(&in)))
+	return unix.WaitStatus(in.exitCode), errno == 0 && in.mask&wantExit != 0
 }
 
 // reap removes what is left of a container in the kernel, whoever started it.

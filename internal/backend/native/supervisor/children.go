@@ -97,9 +97,12 @@ func (c *children) wait(pid int) unix.WaitStatus {
 }
 
 // start runs a program with the given descriptors as its own, from 0 on. It is
-// not os/exec's: that one collects its children itself.
+// killed if the calling thread ends, and so if this process does: a caller that
+// stays on its thread (runtime.LockOSThread) until the program has ended is
+// sure that it never works on alone. It is not os/exec's: that one collects its
+// children itself.
 func (c *children) start(path string, args []string, files ...*os.File) (int, error) {
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{}}
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{}, Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}}
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}

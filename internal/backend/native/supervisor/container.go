@@ -25,7 +25,8 @@ type container struct {
 	root     rootfs
 	programs programs
 	children *children
-	program  []byte // the system call filter, once it has been read
+	stubs    []string // in the root, to be removed at the end
+	program  []byte   // the system call filter, once it has been read
 
 	mu       sync.Mutex
 	state    supervise.State
@@ -125,6 +126,7 @@ func (c *container) finish(exit backend.Exit) {
 		slog.Error("remove cgroups", "err", err)
 	}
 	os.RemoveAll(c.lcDir())
+	removeStubs(c.root.path(), c.stubs)
 	if exit.At.IsZero() {
 		exit.At = time.Now()
 	}
@@ -176,6 +178,7 @@ func (c *container) failed(err error) {
 		slog.Error("remove cgroups", "err", rerr)
 	}
 	os.RemoveAll(c.lcDir())
+	removeStubs(c.root.path(), c.stubs)
 	c.update(func(s *supervise.State) {
 		s.Phase = supervise.PhaseFailed
 		s.Error = supervise.Fail(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -130,6 +131,8 @@ func (c *container) enter(o orders, files []*os.File) (reports, error) {
 		return reports{}, err
 	}
 	defer ours.Close()
+	runtime.LockOSThread() // see children.start
+	defer runtime.UnlockOSThread()
 	pid, err := c.children.start(c.programs.sealedInit, []string{"lepto-init", "enter"},
 		append(files[:3:3], told, target, theirs)...)
 	theirs.Close()

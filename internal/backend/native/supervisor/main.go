@@ -22,9 +22,10 @@ import (
 // exit code.
 func Main(args []string) int {
 	// One container's bookkeeping needs no parallelism, and each further
-	// processor costs caches; a low target keeps the heap near what is live.
+	// processor costs caches. Nothing is collected before the container runs:
+	// trim does it all at once.
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(-1)
 	if len(args) < 2 {
 		fmt.Fprintln(os.Stderr, "lepto-supervisor: for lepto's own use")
 		return 2
@@ -42,6 +43,9 @@ func Main(args []string) int {
 		return runMode(dir, args[2:])
 	case args[0] == "adopt":
 		return adoptMode(dir, args[2:])
+	}
+	debug.SetGCPercent(50)
+	switch {
 	case args[0] == "reap":
 		return report(reap(dir))
 	case args[0] == "files" && len(args) == 3:
@@ -134,6 +138,8 @@ func (c *container) stay(ready *os.File) int {
 	state := c.current()
 	json.NewEncoder(ready).Encode(supervise.Ready{State: &state})
 	ready.Close()
+	// From now on the heap is kept near what is live.
+	debug.SetGCPercent(25)
 	trim()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.live(ctx)

@@ -237,14 +237,18 @@ type segment struct {
 	size int64
 }
 
-// defaultBudget bounds a container's log where the spec does not.
-const defaultBudget = 16 << 20
+// defaultBudget bounds a container's log where the spec does not. No log is
+// held below minBudget, some 64 KiB: one segment of it holds one longest record.
+const (
+	defaultBudget = 16 << 20
+	minBudget     = 4 * (supervise.MaxRecord + 256)
+)
 
 func openLog(dir string, budget int64) (*logWriter, error) {
 	if budget <= 0 {
 		budget = defaultBudget
 	}
-	w := &logWriter{dir: filepath.Join(dir, supervise.LogDir), budget: budget}
+	w := &logWriter{dir: filepath.Join(dir, supervise.LogDir), budget: max(budget, minBudget)}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -261,8 +265,8 @@ func openLog(dir string, budget int64) (*logWriter, error) {
 	return w, w.rotate()
 }
 
-// limit is the size at which a segment is full.
-func (w *logWriter) limit() int64 { return max(min(w.budget/4, 4<<20), 4<<10) }
+// limit is the size at which a segment is full. It holds a longest record.
+func (w *logWriter) limit() int64 { return max(min(w.budget/4, 4<<20), supervise.MaxRecord+256) }
 
 // rotate begins the next segment.
 func (w *logWriter) rotate() error {
@@ -302,6 +306,11 @@ func (w *logWriter) trim() {
 func (w *logWriter) add(stream backend.Stream, text []byte, whole bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Short lines grow several times as they become records: a batch must not
+	// grow beyond a segment.
+	if len(w.buf)+len(text)+64 > supervise.MaxRecord {
+		w.flushLocked()
+	}
 	w.buf = supervise.AppendRecord(w.buf, time.Now(), stream, text, whole)
 }
 
@@ -313,6 +322,10 @@ func (w *logWriter) write(stream backend.Stream, text []byte, whole bool) {
 func (w *logWriter) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.flushLocked()
+}
+
+func (w *logWriter) flushLocked() {
 	if len(w.buf) == 0 {
 		return
 	}

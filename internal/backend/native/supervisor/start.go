@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,9 @@ func (c *container) prepare() error {
 	}
 	if err := c.root.mount(); err != nil {
 		return err
+	}
+	if c.spec.Transient {
+		c.stubs = missing(c.root.path(), c.mountPoints())
 	}
 	output, err := openOutput(c.dir, c.spec)
 	if err != nil {
@@ -250,6 +254,8 @@ func (c *container) create(request supervise.CreateRequest, files ...*os.File) (
 		files = append(files, socket)
 	}
 	files = append([]*os.File{in, answerW, os.Stderr}, files...)
+	runtime.LockOSThread() // see children.start
+	defer runtime.UnlockOSThread()
 	pid, err := c.children.start(c.programs.create, []string{"lepto-create"}, files...)
 	if err != nil {
 		return 0, err

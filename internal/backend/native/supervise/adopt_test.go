@@ -1,0 +1,238 @@
+package supervise_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
+	"github.com/lepto-dev/lepto/internal/fault"
+)
+
+// killSupervisor ends a container's supervisor as a crash would.
+func killSupervisor(t testing.TB, dir string) {
+	t.Helper()
+	state, err := supervise.ReadState(dir)
+	must(t, err)
+	pid := state.SupervisorPID
+	start, _, err := supervise.StartTime(pid)
+	must(t, err)
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	eventually(t, "the supervisor is gone", func() bool {
+		now, zombie, err := supervise.StartTime(pid)
+		return err != nil || zombie || now != start
+	})
+}
+
+func TestAdoptRunning(t *testing.T) {
+	for _, noInit := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noInit=%v", noInit), func(t *testing.T) {
+			s := spec(t, "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.005; done; echo end; exit 23")
+			s.NoInit = noInit
+			h := start(t, s)
+			eventually(t, "output", func() bool { return strings.Contains(text(t, h), "line 3\n") })
+			before, err := h.State(t.Context())
+			must(t, err)
+			killSupervisor(t, s.Dir)
+			h, err = launcher.Adopt(t.Context(), s.Dir)
+			must(t, err)
+			state, err := h.State(t.Context())
+			must(t, err)
+			if state.Phase != supervise.PhaseRunning || state.PID != before.PID || state.SupervisorPID == before.SupervisorPID {
+				t.Errorf("state = %+v, before %+v", state, before)
+			}
+			if out, code := output(t, h, "echo", "still here"); out != "still here\n" || code != 0 {
+				t.Errorf("exec: %q, %d", out, code)
+			}
+			exit, err := h.Wait(t.Context())
+			must(t, err)
+			if exit.Code != 23 {
+				t.Errorf("exit = %+v", exit)
+			}
+			var want strings.Builder
+			for i := range 300 {
+				fmt.Fprintf(&want, "line %d\n", i+1)
+			}
+			if got := text(t, h); got != want.String()+"end\n" {
+				t.Errorf("output is not complete: %d bytes of %d", len(got), want.Len()+4)
+			}
+		})
+	}
+}
+
+func TestAdoptEndedMeanwhile(t *testing.T) {
+	s := spec(t, "sleep 1000 & echo first; while [ ! -e /go ]; do sleep 0.01; done; echo last; exit 9")
+	h := start(t, s)
+	eventually(t, "output", func() bool { return text(t, h) == "first\n" })
+	state, err := h.State(t.Context())
+	must(t, err)
+	killSupervisor(t, s.Dir)
+	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/root/go", state.PID), nil, 0o644))
+	eventually(t, "the exit file", func() bool { _, ok := supervise.ReadExit(s.Dir); return ok })
+	h, err = launcher.Adopt(t.Context(), s.Dir)
+	must(t, err)
+	exit, err := h.Wait(t.Context())
+	must(t, err)
+	if exit.Code != 9 || text(t, h) != "first\nlast\n" {
+		t.Errorf("exit %+v, output %q", exit, text(t, h))
+	}
+}
+
+func TestAdoptKilledMeanwhile(t *testing.T) {
+	s := spec(t, "sleep 1000")
+	h := start(t, s)
+	state, err := h.State(t.Context())
+	must(t, err)
+	killSupervisor(t, s.Dir)
+	must(t, syscall.Kill(state.PID, syscall.SIGKILL))
+	exit, err := h.Wait(t.Context())
+	must(t, err)
+	if exit.Code != 137 {
+		t.Errorf("exit = %+v", exit)
+	}
+}
+
+func TestAdoptAtOnceStartsOneSupervisor(t *testing.T) {
+	s := spec(t, "sleep 1000")
+	start(t, s)
+	killSupervisor(t, s.Dir)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			h, err := launcher.Adopt(t.Context(), s.Dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if state, err := h.State(t.Context()); err != nil || state.Phase != supervise.PhaseRunning {
+				t.Errorf("state %+v, %v", state, err)
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	eventually(t, "one supervisor", func() bool {
+		n = 0
+		procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, p := range procs {
+			if data, err := os.ReadFile(p); err == nil && strings.Contains(string(data), "supervisor\x00") && strings.Contains(string(data), s.Dir) {
+				n++
+			}
+		}
+		return n == 1
+	})
+}
+
+func TestEveryMethodSurvivesTheSupervisor(t *testing.T) {
+	s := spec(t, "trap 'exit 3' TERM; echo x; while :; do sleep 0.02; done")
+	h := start(t, s)
+	eventually(t, "output", func() bool { return text(t, h) == "x\n" })
+	killSupervisor(t, s.Dir)
+	must(t, h.Pause(t.Context()))
+	killSupervisor(t, s.Dir)
+	state, err := h.State(t.Context())
+	must(t, err)
+	if state.Phase != supervise.PhasePaused {
+		t.Errorf("phase = %s", state.Phase)
+	}
+	must(t, h.Unpause(t.Context()))
+	killSupervisor(t, s.Dir)
+	if out, _ := output(t, h, "echo", "hi"); out != "hi\n" {
+		t.Errorf("exec: %q", out)
+	}
+	killSupervisor(t, s.Dir)
+	exit, err := h.Stop(t.Context(), 10*time.Second)
+	must(t, err)
+	if exit.Code != 3 {
+		t.Errorf("exit = %+v", exit)
+	}
+}
+
+func TestWaitSurvivesTheSupervisor(t *testing.T) {
+	s := spec(t, "while [ ! -e /go ]; do sleep 0.01; done; exit 4")
+	h := start(t, s)
+	state, err := h.State(t.Context())
+	must(t, err)
+	var code int
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		exit, err := h.Wait(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		code = exit.Code
+	})
+	killSupervisor(t, s.Dir)
+	eventually(t, "an heir", func() bool {
+		now, err := supervise.ReadState(s.Dir)
+		return err == nil && now.SupervisorPID != state.SupervisorPID
+	})
+	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/root/go", state.PID), nil, 0o644))
+	wg.Wait()
+	if code != 4 {
+		t.Errorf("code = %d", code)
+	}
+}
+
+func TestRestartAlwaysAfterAdoption(t *testing.T) {
+	s := spec(t, "echo run; sleep 1000")
+	s.RestartAlways = true
+	h := start(t, s)
+	killSupervisor(t, s.Dir)
+	h, err := launcher.Adopt(t.Context(), s.Dir)
+	must(t, err)
+	state, err := h.State(t.Context())
+	must(t, err)
+	must(t, syscall.Kill(state.PID, syscall.SIGKILL))
+	eventually(t, "a second run", func() bool {
+		now, err := h.State(t.Context())
+		return err == nil && now.Phase == supervise.PhaseRunning && now.Restarts == 1 && now.PID != state.PID
+	})
+}
+
+// TestKilledAtAnyPointOfAStart kills the supervisor while it starts a
+// container: Adopt then finds it running, or failed with nothing left.
+func TestKilledAtAnyPointOfAStart(t *testing.T) {
+	for range 12 {
+		s := spec(t, "sleep 1000")
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { launcher.Start(ctx, s) })
+		eventually(t, "a state", func() bool { _, err := supervise.ReadState(s.Dir); return err == nil })
+		time.Sleep(rand.N(60 * time.Millisecond)) // any point of the start
+		state, err := supervise.ReadState(s.Dir)
+		must(t, err)
+		syscall.Kill(state.SupervisorPID, syscall.SIGKILL)
+		wg.Wait()
+		cancel()
+		h, err := launcher.Adopt(t.Context(), s.Dir)
+		must(t, err)
+		state, err = h.State(t.Context())
+		must(t, err)
+		switch state.Phase {
+		case supervise.PhaseRunning:
+			if out, _ := output(t, h, "echo", "hi"); out != "hi\n" {
+				t.Errorf("exec: %q", out)
+			}
+			must(t, h.Destroy(t.Context()))
+		case supervise.PhaseFailed:
+		default:
+			t.Errorf("phase = %s", state.Phase)
+		}
+		checkGone(t, s)
+	}
+}
+
+func TestAdoptUnknown(t *testing.T) {
+	if _, err := launcher.Adopt(t.Context(), t.TempDir()); !errors.Is(err, fault.ErrNotFound) {
+		t.Errorf("error = %v", err)
+	}
+}
