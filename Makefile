@@ -11,9 +11,9 @@ CREATE      := $(EMBEDDED)/lepto-create
 INIT        := $(EMBEDDED)/lepto-init
 GO_SOURCES  := $(shell find cmd internal -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 EXAMPLES    := examples/quickstart/datastore/bin/datastore examples/quickstart/api/bin/api
-# Packages that start real containers share the host: one test binary at a time
-# keeps two cores from timing each other out.
 TEST_FLAGS  ?= -race -timeout 9m
+# These start real containers and compare the host before and after: one at a time.
+ON_HOST     := ./internal/backend/native/... ./internal/image/... ./test/e2e/...
 
 .PHONY: build run test lint bench stress examples deps clean generate fuzz help
 
@@ -39,7 +39,8 @@ run: build examples ## run the quickstart and leave its enclave running
 	@./scripts/quickstart.sh
 
 test: build examples ## all tests, with the race detector (root: they run containers)
-	go test $(TEST_FLAGS) ./...
+	go test $(TEST_FLAGS) $$(go list ./... | grep -vxF "$$(go list $(ON_HOST))")
+	go test $(TEST_FLAGS) -p 1 $(ON_HOST)
 
 lint: ## go vet and golangci-lint
 	go vet ./...

@@ -36,7 +36,7 @@ func TestFailuresSayTheirCause(t *testing.T) {
 		{"out of memory", `image = "lab", cmd = ["eat", "200"], max_memory = 32, ports = {"http": PortSpec(number = 80)}`,
 			[]string{`"s"`, "out of memory", "32"}, ""},
 		{"missing image", `image = "127.0.0.1:1/none:1"`, []string{"127.0.0.1:1/none:1"}, ""},
-		{"wrong architecture", `image = "foreign"`, []string{"foreign", "architecture"}, ""},
+		{"wrong architecture", `image = "foreign"`, []string{"foreign", "s390x"}, ""},
 		{"unknown user", `image = "lab", user = User(uid = 7), entrypoint = ["/lab", "exit", "9"], ports = {"http": PortSpec(number = 80)}`,
 			[]string{"exited", "9"}, ""},
 	}
