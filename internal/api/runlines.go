@@ -166,6 +166,9 @@ func (l *runLines) result(step plan.StepID, r run.Result) []*wire.StarlarkRunRes
 
 func (l *runLines) problem(step plan.StepID, p run.Problem) []*wire.StarlarkRunResponseLine {
 	l.failed = true
+	if p.Part {
+		return nil // the text of the one before it tells of it too
+	}
 	text := problemText(p)
 	if b, ok := l.steps[step]; ok && p.Legacy == "" {
 		text = fmt.Sprintf("instruction %d (%s) at %s: %s", b.Number, b.Name, b.At, text)

@@ -71,6 +71,13 @@ var runs = map[string][]run.Event{
 		problemEvent("", run.Problem{Phase: run.Interpretation, Code: "E0101", Summary: "undefined: foo", Legacy: "Evaluation error: undefined: foo\n\tat [main.star:1:1]: <toplevel>"}),
 		done(run.Done{}),
 	},
+	"interpretation-errors": {
+		started(false), phase(run.Interpretation, 0),
+		problemEvent("", run.Problem{Phase: run.Interpretation, Code: "E0102", Summary: "undefined: foo",
+			Legacy: "Multiple errors caught interpreting the Starlark script. Listing each of them below.\n\tat [2:5]: undefined: foo\n\tat [3:5]: undefined: bar"}),
+		problemEvent("", run.Problem{Phase: run.Interpretation, Code: "E0102", Summary: "undefined: bar", Part: true}),
+		done(run.Done{}),
+	},
 	"validation-errors": {
 		started(true), phase(run.Interpretation, 0), phase(run.Validation, 2), image(run.Image{Ref: "gone:1"}),
 		problemEvent("one", run.Problem{Phase: run.Validation, Summary: "service \"db\" is there already", Stack: []fault.Frame{{File: "main.star", Line: 3, Col: 9, Func: "run"}}}),

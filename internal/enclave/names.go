@@ -3,6 +3,7 @@ package enclave
 import (
 	"fmt"
 	"regexp"
+	"sync"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -10,11 +11,11 @@ import (
 // This file checks and makes the names of enclaves, and finds things by identifier.
 
 // namePattern leaves room for a prefix within the 63 bytes of a host name.
-var namePattern = regexp.MustCompile(`^[-A-Za-z0-9]{1,60}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[-A-Za-z0-9]{1,60}$`) })
 
 // CheckName refuses what is no name of an enclave: an E0340.
 func CheckName(name string) error {
-	if namePattern.MatchString(name) {
+	if namePattern().MatchString(name) {
 		return nil
 	}
 	return fault.New("E0340", "enclave name %q is not allowed", name).

@@ -50,7 +50,7 @@ func (e *Engine) StorePackage(ctx context.Context, in *enclave.Enclave, id strin
 	if err != nil {
 		return fmt.Errorf("uploaded package %q: %w", id, err)
 	}
-	err = unpack(ctx, archive, fresh)
+	err = source.Unpack(ctx, archive, fresh)
 	if err == nil {
 		err = e.switchTo(in, dir, filepath.Base(fresh))
 	}

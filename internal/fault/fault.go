@@ -62,6 +62,16 @@ func New(code, format string, args ...any) *Fault {
 	return &Fault{Code: code, Summary: err.Error(), Cause: errors.Unwrap(err)}
 }
 
+// CodeInternal is the code of a broken invariant of lepto itself.
+const CodeInternal = "E0001"
+
+// Internal gives the Fault of a panic that was recovered: what was being done,
+// and the panic's value. Its stack belongs in a log.
+func Internal(doing string, broken any) *Fault {
+	return New(CodeInternal, "internal error in %s: %v", doing, broken).
+		WithHint("this is a defect of lepto: please report it, with the engine's log (lepto engine logs)")
+}
+
 // Error gives the summary alone: the cause is part of it where New wrapped one.
 func (f *Fault) Error() string { return f.Summary }
 

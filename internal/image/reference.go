@@ -3,7 +3,6 @@ package image
 import (
 	"net"
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -20,10 +19,11 @@ const hubHost = "index.docker.io"
 // reference is a normalised image name.
 type reference struct{ name.Reference }
 
-var idPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-
 // isID reports whether ref is an image id instead of a name.
-func isID(ref string) bool { return idPattern.MatchString(ref) }
+func isID(ref string) bool {
+	hash, found := strings.CutPrefix(ref, "sha256:")
+	return found && len(hash) == 64 && strings.Trim(hash, "0123456789abcdef") == ""
+}
 
 // parseReference normalises a name. A tag beside a digest says nothing.
 func parseReference(ref string) (reference, error) {

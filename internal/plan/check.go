@@ -2,7 +2,6 @@ package plan
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 
 	"github.com/lepto-dev/lepto/internal/backend"
@@ -17,7 +16,7 @@ func (f *Forecast) checkName(name string) []error {
 	if f.in.StrictNames {
 		pattern, rule = strictName, "lower-case letters, digits and '-', a letter first and no '-' last, at most 63"
 	}
-	if pattern.MatchString(name) {
+	if pattern().MatchString(name) {
 		return nil
 	}
 	err := fault.New("E0301", "service name %q is not allowed", name).WithHint("a service name has %s", rule)
@@ -29,12 +28,12 @@ func (f *Forecast) checkName(name string) []error {
 
 func (f *Forecast) checkPortIDs(service string, ports map[string]enclave.Port) []error {
 	var errs []error
-	pattern, rule := widePort, "letters, digits, '-' and '_', at most 63"
+	pattern, rule := wideName, "letters, digits, '-' and '_', at most 63"
 	if f.in.StrictNames {
 		pattern, rule = strictPort, "lower-case letters, digits and '-', a letter first and no '-' last, at most 15"
 	}
 	for _, id := range slices.Sorted(maps.Keys(ports)) {
-		if !pattern.MatchString(id) {
+		if !pattern().MatchString(id) {
 			errs = append(errs, fault.New("E0306", "port id %q of service %q is not allowed", id, service).
 				WithHint("a port id has %s", rule))
 		}
@@ -42,13 +41,10 @@ func (f *Forecast) checkPortIDs(service string, ports map[string]enclave.Port) [
 	return errs
 }
 
-// widePort is what the classic dialect's scripts use for port ids.
-var widePort = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,63}$`)
-
 func (f *Forecast) checkPersistent(files []enclave.FileMount) []error {
 	var errs []error
 	for _, mount := range files {
-		if key := mount.PersistentKey; key != "" && !wideName.MatchString(key) {
+		if key := mount.PersistentKey; key != "" && !wideName().MatchString(key) {
 			errs = append(errs, fault.New("E0308", "persistent key %q at %q is not allowed", key, mount.Path).
 				WithHint("a persistent key has letters, digits, '-' and '_', at most 63"))
 		}

@@ -1,8 +1,8 @@
 package plan
 
 import (
-	"regexp"
 	"slices"
+	"strings"
 )
 
 // This file defines future references: placeholder strings which a script gets
@@ -11,7 +11,7 @@ import (
 
 // referencePattern matches one reference; its groups are the id and the field
 // (starlark spec §1.11).
-var referencePattern = regexp.MustCompile(`\{\{kurtosis:([0-9a-f]{32}):([a-zA-Z0-9-_.]+)\.runtime_value\}\}`)
+var referencePattern = lazily(`\{\{kurtosis:([0-9a-f]{32}):([a-zA-Z0-9-_.]+)\.runtime_value\}\}`)
 
 // referenceMark begins every reference: a cheap test before the pattern.
 const referenceMark = "{{kurtosis:"
@@ -33,7 +33,10 @@ type Ref struct {
 func References(texts ...string) []Ref {
 	var refs []Ref
 	for _, text := range texts {
-		for _, m := range referencePattern.FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(text, referenceMark) {
+			continue
+		}
+		for _, m := range referencePattern().FindAllStringSubmatch(text, -1) {
 			if r := (Ref{ID: m[1], Field: m[2]}); !slices.Contains(refs, r) {
 				refs = append(refs, r)
 			}

@@ -58,8 +58,8 @@ func (v *Values) Text(s string) (string, error) {
 		return s, nil
 	}
 	var first error
-	out := referencePattern.ReplaceAllStringFunc(s, func(ref string) string {
-		m := referencePattern.FindStringSubmatch(ref)
+	out := referencePattern().ReplaceAllStringFunc(s, func(ref string) string {
+		m := referencePattern().FindStringSubmatch(ref)
 		value, err := v.get(m[1], m[2])
 		if err != nil {
 			if first == nil {
@@ -96,7 +96,7 @@ func (v *Values) Texts(list []string) ([]string, error) {
 // Typed gives the value itself where all of s is one reference, else Text of s
 // as a string.
 func (v *Values) Typed(s string) (starlark.Value, error) {
-	m := referencePattern.FindStringSubmatch(s)
+	m := referencePattern().FindStringSubmatch(s)
 	if m != nil && m[0] == s {
 		return v.get(m[1], m[2])
 	}

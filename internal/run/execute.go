@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"strings"
 
 	"github.com/lepto-dev/lepto/internal/fault"
@@ -50,13 +49,18 @@ func (x *execution) execute(ctx context.Context) bool {
 // step executes one step and tells what it gave.
 func (x *execution) step(ctx context.Context, step plan.Step, begin Begin, values *plan.Values) bool {
 	began := x.runner.deps.Now()
-	outcome, err := x.guarded(ctx, step, &plan.Execution{
+	with := &plan.Execution{
 		Enclave:     x.enclave,
 		Values:      values,
 		Parallelism: x.req.Parallelism,
 		Progress: func(text string) {
 			x.stream.emit(Event{Kind: KindProgress, Step: begin.ID, Progress: &Progress{Text: text}})
 		},
+	}
+	var outcome plan.Outcome
+	err := x.guard("E0373", begin.Name, func() (err error) {
+		outcome, err = step.Execute(ctx, with)
+		return err
 	})
 	switch {
 	case err == nil:
@@ -73,20 +77,6 @@ func (x *execution) step(ctx context.Context, step plan.Step, begin Begin, value
 		x.fail(begin.ID, f.WithFrames(step.Call().Stack...))
 	}
 	return false
-}
-
-// guarded executes a step so that a broken invariant in one ends the run, not
-// the engine with all the others.
-func (x *execution) guarded(ctx context.Context, step plan.Step, with *plan.Execution) (outcome plan.Outcome, err error) {
-	defer func() {
-		if broken := recover(); broken != nil {
-			stack := string(debug.Stack())
-			x.runner.deps.Logger.Error("a step panicked", "run", x.stream.id, "call", step.Call().Text, "panic", broken, "stack", stack)
-			err = fault.New("E0373", "internal error in %s: %v", step.Call().Name, broken).
-				WithHint("this is a defect of lepto: please report it, with the engine's log (lepto engine logs)")
-		}
-	}()
-	return step.Execute(ctx, with)
 }
 
 // cut bounds a text at a rune's border.

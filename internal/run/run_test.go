@@ -1,9 +1,11 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +18,9 @@ import (
 	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/lang"
 	"github.com/lepto-dev/lepto/internal/plan"
+	"github.com/lepto-dev/lepto/internal/source"
 )
 
 func TestEventsOfWholeRuns(t *testing.T) {
@@ -318,6 +322,71 @@ func TestPanicInAStepEndsTheRunOnly(t *testing.T) {
 	}
 	if done := doneOf(t, events); done.OK || done.Cancelled {
 		t.Errorf("%+v", done)
+	}
+}
+
+// broken panics where it is told to.
+type broken struct {
+	private
+	image bool
+}
+
+func (b broken) EnsureImage(ctx context.Context, req backend.ImageRequest, p backend.ProgressFunc) (backend.ImageInfo, error) {
+	if b.image {
+		panic("broken image store")
+	}
+	return b.private.EnsureImage(ctx, req, p)
+}
+
+type brokenHost struct{}
+
+func (brokenHost) Interpret(context.Context, lang.Request) (*plan.Plan, error) { panic("broken host") }
+
+type brokenCheck struct{ testStep }
+
+func (brokenCheck) Validate(*plan.Forecast) []error { panic("broken check") }
+
+type brokenPlan struct{}
+
+func (brokenPlan) Interpret(context.Context, lang.Request) (*plan.Plan, error) {
+	return &plan.Plan{PackageID: source.ScriptID, Steps: []plan.Step{brokenCheck{says("never")}}}, nil
+}
+
+func TestPanicBeforeExecutionEndsTheRunOnly(t *testing.T) {
+	service := script("def run(plan):\n    plan.add_service(\"db\", ServiceConfig(image = \"pause\"))\n")
+	for _, c := range []struct {
+		host    Interpreter
+		image   bool
+		phase   PhaseName
+		summary string
+		line    int
+	}{
+		{host: brokenHost{}, phase: Interpretation, summary: "internal error in interpretation: broken host"},
+		{host: brokenPlan{}, phase: Validation, summary: "internal error in validation: broken check"},
+		{host: realHost(), image: true, phase: Validation, summary: "internal error in image \"pause\": broken image store", line: 2},
+	} {
+		e := newEnclave(t, broken{memoryBackend(memory.Options{}).(private), c.image})
+		var log bytes.Buffer
+		r := NewRunner(Deps{Host: c.host, NewID: counter(), Now: noon, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		events := gather(t, r, e, service)
+		errs := errorsOf(events)
+		if len(errs) != 1 || errs[0].Code != "E0001" || errs[0].Phase != c.phase || errs[0].Summary != c.summary || errs[0].Hint == "" {
+			t.Fatalf("%+v", errs)
+		}
+		if at := errs[0].Stack; c.line > 0 && (len(at) == 0 || at[0].Line != c.line) {
+			t.Errorf("at %v", at)
+		}
+		if done := doneOf(t, events); done.OK || done.Cancelled {
+			t.Errorf("%+v", done)
+		}
+		if !strings.Contains(log.String(), "goroutine") || !strings.Contains(log.String(), "run_test.go") {
+			t.Errorf("no stack in the log: %s", log.String())
+		}
+		r.Wait()
+		again := newRunner(t, steps{says("fine")})
+		if !doneOf(t, gather(t, again, e, script("pass"))).OK {
+			t.Error("the enclave takes no more runs")
+		}
 	}
 }
 

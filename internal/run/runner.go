@@ -10,6 +10,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/enclave"
+	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/lang"
 	"github.com/lepto-dev/lepto/internal/plan"
 )
@@ -112,7 +113,9 @@ func (r *Runner) run(ctx context.Context, e *enclave.Enclave, req Request, s *St
 	x := &execution{runner: r, enclave: e, req: req, stream: s, backend: e.Backend()}
 	var writer sync.WaitGroup
 	x.begin(&writer)
-	x.work(ctx)
+	if err := x.guard(fault.CodeInternal, "", func() error { x.work(ctx); return nil }); err != nil {
+		x.broken(err)
+	}
 	x.done.DryRun = req.DryRun
 	x.done.Duration = r.deps.Now().Sub(began)
 	if x.done.Cancelled {

@@ -100,7 +100,11 @@ func (x *execution) ensure(ctx context.Context, images []wanted) []error {
 	group.SetLimit(imagesAtOnce)
 	for i, w := range images {
 		group.Go(func() error {
-			failures[i] = x.ensureOne(ctx, w)
+			err := x.guard(fault.CodeInternal, fmt.Sprintf("image %q", w.image.Ref), func() error { return x.ensureOne(ctx, w) })
+			if err != nil {
+				f := *fault.From(err, "E0352")
+				failures[i] = &plan.StepError{Call: w.call, Fault: f.WithFrames(w.call.Stack...)}
+			}
 			return nil
 		})
 	}
@@ -125,8 +129,7 @@ func (x *execution) ensureOne(ctx context.Context, w wanted) error {
 		tell(Image{Bytes: done, Total: total})
 	}))
 	if err != nil {
-		f := *fault.From(err, "E0352")
-		return &plan.StepError{Call: w.call, Fault: f.WithFrames(w.call.Stack...)}
+		return err
 	}
 	warning := info.Warning
 	if runs := x.backend.Capabilities().Architecture; runs != "" && info.Architecture != "" && info.Architecture != runs {

@@ -2,6 +2,8 @@ package source
 
 import (
 	"archive/tar"
+	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -16,7 +18,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// This file moves a package as an archive: a gzip'ed tar of its directory.
+// This file moves a package as an archive: a tar of its directory, gzip'ed.
 
 const (
 	// IgnoreName is the file that lists what is left out of an archive.
@@ -88,21 +90,21 @@ func packEntry(root *os.Root, out *tar.Writer, name string, entry fs.DirEntry) e
 	return err
 }
 
-// Unpack reads what Pack wrote into a directory that exists, and writes nothing
-// outside of it. Links and special files are left out. An archive that is too
-// large, or none, is an error that is fault.ErrInvalid.
+// Unpack reads an archive, gzip'ed or not, into a directory that exists, and
+// writes nothing outside of it. Links and special files are left out: code does
+// not need them and they could lead elsewhere. An archive that is too large, or
+// none, or names a path above its root, is an error that is fault.ErrInvalid.
 func Unpack(ctx context.Context, r io.Reader, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	defer root.Close()
-	zipped, err := gzip.NewReader(r)
+	plain, err := gunzip(r)
 	if err != nil {
 		return fmt.Errorf("unpack: %w: %w", err, fault.ErrInvalid)
 	}
-	defer zipped.Close()
-	in, left := tar.NewReader(zipped), int64(maxArchive)
+	in, left := tar.NewReader(plain), int64(maxArchive)
 	for n := 0; ; n++ {
 		header, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -123,10 +125,19 @@ func Unpack(ctx context.Context, r io.Reader, dir string) error {
 	}
 }
 
+// gunzip gives the contents of what may be gzip'ed.
+func gunzip(r io.Reader) (io.Reader, error) {
+	in := bufio.NewReader(r)
+	if magic, _ := in.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return in, nil // whatever keeps it from being read will show again
+	}
+	return gzip.NewReader(in)
+}
+
 func unpackEntry(root *os.Root, header *tar.Header, content io.Reader) error {
-	name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
-	if name == "" {
-		return nil
+	name := path.Clean(strings.TrimLeft(header.Name, "/"))
+	if name == ".." || strings.HasPrefix(name, "../") {
+		return fmt.Errorf("path leads out of the archive: %w", fault.ErrInvalid)
 	}
 	switch header.Typeflag {
 	case tar.TypeDir:

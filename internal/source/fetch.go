@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -47,7 +46,10 @@ type Git struct {
 	Timeout time.Duration // of a whole Fetch; 5 minutes if 0
 }
 
-var commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
+// isCommit reports whether text is the full hash of a commit.
+func isCommit(text string) bool {
+	return len(text) == 40 && strings.Trim(text, "0123456789abcdef") == ""
+}
 
 // Fetch finds the commit of the version and clones it unless it is here.
 func (g Git) Fetch(ctx context.Context, l Locator) (string, error) {
@@ -80,7 +82,7 @@ func (g Git) url(l Locator) string {
 // commit asks the remote for the commit of a version: a tag, else a branch, else
 // the commit itself (starlark spec §6.4).
 func (g Git) commit(ctx context.Context, l Locator) (string, error) {
-	if commitPattern.MatchString(l.Version) {
+	if isCommit(l.Version) {
 		return l.Version, nil
 	}
 	want := []string{"HEAD"}
@@ -94,7 +96,7 @@ func (g Git) commit(ctx context.Context, l Locator) (string, error) {
 	}
 	refs := map[string]string{}
 	for line := range strings.Lines(out) {
-		if hash, ref, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok && commitPattern.MatchString(hash) {
+		if hash, ref, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok && isCommit(hash) {
 			refs[ref] = hash
 		}
 	}

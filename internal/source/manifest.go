@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
@@ -163,13 +164,13 @@ func isLocalPath(value string) bool {
 	return strings.HasPrefix(value, ".") || path.IsAbs(value)
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
+var yamlLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`line (\d+): `) })
 
 // yamlFault makes a fault of a YAML syntax error, with its line if it names one.
 func yamlFault(file string, err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	m := yamlLine.FindStringSubmatch(text)
-	f := fault.New("E0110", "%s: %s", file, yamlLine.ReplaceAllString(text, ""))
+	m := yamlLine().FindStringSubmatch(text)
+	f := fault.New("E0110", "%s: %s", file, yamlLine().ReplaceAllString(text, ""))
 	if m != nil {
 		if line, convErr := strconv.Atoi(m[1]); convErr == nil {
 			f.WithFrames(fault.Frame{File: file, Line: line, Col: 1})

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -313,6 +314,65 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+// archived makes a tar of entries; files hold an "x".
+func archived(t *testing.T, zip bool, headers ...tar.Header) *bytes.Buffer {
+	t.Helper()
+	var plain, zipped bytes.Buffer
+	out := tar.NewWriter(&plain)
+	for _, h := range headers {
+		content := "x"
+		if h.Typeflag != tar.TypeReg {
+			content = ""
+		}
+		h.Mode, h.Size = 0o755, int64(len(content))
+		if err := out.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !zip {
+		return &plain
+	}
+	w := gzip.NewWriter(&zipped)
+	if _, err := w.Write(plain.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &zipped
+}
+
+func TestUnpackLeavesOutWhatIsNoFile(t *testing.T) {
+	entries := []tar.Header{
+		{Name: "./", Typeflag: tar.TypeDir}, {Name: "main.star", Typeflag: tar.TypeReg}, {Name: "lib/", Typeflag: tar.TypeDir},
+		{Name: "./lib/x.star", Typeflag: tar.TypeReg}, {Name: "deep/er/y.star", Typeflag: tar.TypeReg},
+		{Name: "/rooted", Typeflag: tar.TypeReg},
+		{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "null", Typeflag: tar.TypeChar},
+	}
+	for _, zip := range []bool{true, false} {
+		dir := t.TempDir()
+		if err := Unpack(t.Context(), archived(t, zip, entries...), dir); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				got = append(got, name)
+			}
+			return err
+		})
+		if want := []string{"deep/er/y.star", "lib/x.star", "main.star", "rooted"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("zip %v: got %q, %v", zip, got, err)
+		}
+	}
+}
+
 func TestUnpackStaysInside(t *testing.T) {
 	top := t.TempDir()
 	dir := filepath.Join(top, "in")
@@ -322,40 +382,22 @@ func TestUnpackStaysInside(t *testing.T) {
 	if err := os.Symlink(top, filepath.Join(dir, "door")); err != nil {
 		t.Fatal(err)
 	}
-	pack := func(headers ...tar.Header) *bytes.Buffer {
-		var buf bytes.Buffer
-		zipped := gzip.NewWriter(&buf)
-		out := tar.NewWriter(zipped)
-		for _, h := range headers {
-			h.Mode, h.Size = 0o644, int64(len("x"))
-			if h.Typeflag != tar.TypeReg {
-				h.Size = 0
-			}
-			if err := out.WriteHeader(&h); err != nil {
-				t.Fatal(err)
-			}
-			if h.Typeflag == tar.TypeReg {
-				if _, err := out.Write([]byte("x")); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if err := errors.Join(out.Close(), zipped.Close()); err != nil {
-			t.Fatal(err)
-		}
-		return &buf
-	}
+	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 	for name, c := range map[string]struct {
-		archive *bytes.Buffer
-		fails   bool
+		archive        *bytes.Buffer
+		fails, invalid bool
 	}{
-		"dots":     {pack(tar.Header{Name: "../../evil", Typeflag: tar.TypeReg}), false},
-		"absolute": {pack(tar.Header{Name: "/evil", Typeflag: tar.TypeReg}), false},
-		"door":     {pack(tar.Header{Name: "door/evil", Typeflag: tar.TypeReg}), true},
-		"own link": {pack(tar.Header{Name: "l", Linkname: top, Typeflag: tar.TypeSymlink}, tar.Header{Name: "l/evil", Typeflag: tar.TypeReg}), false},
-		"no gzip":  {bytes.NewBufferString("hello"), true},
+		"parent":      {archived(t, true, file("../evil")), true, true},
+		"grandparent": {archived(t, false, file("/../../evil")), true, true},
+		"deeper":      {archived(t, true, file("a/../../evil")), true, true},
+		"absolute":    {archived(t, true, file("/evil")), false, false},
+		"door":        {archived(t, true, file("door/evil")), true, false},
+		"own link":    {archived(t, true, tar.Header{Name: "l", Linkname: top, Typeflag: tar.TypeSymlink}, file("l/evil")), false, false},
+		"no archive":  {bytes.NewBufferString("hello"), true, true},
+		"no gzip":     {bytes.NewBufferString("\x1f\x8bno archive"), true, true},
 	} {
-		if err := Unpack(context.Background(), c.archive, dir); (err != nil) != c.fails {
+		err := Unpack(t.Context(), c.archive, dir)
+		if (err != nil) != c.fails || errors.Is(err, fault.ErrInvalid) != c.invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -54,7 +54,7 @@ var networkRules = []rule{
 			}
 		}
 	}},
-	{"a name resolves as soon as it is reserved, and no more after remove", nil, func(w *world) {
+	{"a name resolves while its service exists, and no more after remove", nil, func(w *world) {
 		w.start("api", "wait")
 		w.start("db", "serve tcp/8080 then out open then wait")
 		w.waitLine("db", "open")

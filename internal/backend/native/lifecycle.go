@@ -76,9 +76,12 @@ func (s *service) record() serviceDoc {
 	return s.doc
 }
 
+// maxGrace bounds how long a stop waits for a service to end by itself.
+const maxGrace = 24 * time.Hour
+
 // Stop ends a service's processes.
 func (e *Enclave) Stop(ctx context.Context, name backend.ServiceName, grace time.Duration) (backend.Exit, error) {
-	ctx, done, err := e.enter(ctx, name, grace+removeBound, "stop")
+	ctx, done, err := e.enter(ctx, name, min(grace, maxGrace)+removeBound, "stop")
 	if err != nil {
 		return backend.Exit{}, err
 	}
@@ -233,7 +236,7 @@ func (e *Enclave) Suspend(ctx context.Context, grace time.Duration) error {
 }
 
 func (e *Enclave) suspend(ctx context.Context, name backend.ServiceName, grace time.Duration) error {
-	ctx, done, err := e.enter(ctx, name, grace+removeBound, "suspend")
+	ctx, done, err := e.enter(ctx, name, min(grace, maxGrace)+removeBound, "suspend")
 	if err != nil {
 		return err
 	}

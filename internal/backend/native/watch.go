@@ -93,6 +93,7 @@ func supervisorOf(dir string) int {
 
 // watchGateway keeps a gateway process running while the handle is open.
 func (e *Enclave) watchGateway() {
+	var told string // the last error, told once
 	for pause := minPause; ; {
 		began := time.Now()
 		err := e.board.refresh(e.life)
@@ -102,10 +103,13 @@ func (e *Enclave) watchGateway() {
 		if e.life.Err() != nil || e.doomed() {
 			return
 		}
-		if err != nil {
-			e.b.log.Error("no gateway process", "enclave", e.id.Short(), "err", err)
-		} else {
+		switch {
+		case err == nil:
+			told = ""
 			e.b.log.Warn("the gateway process has died, another takes over", "enclave", e.id.Short())
+		case err.Error() != told:
+			told = err.Error()
+			e.b.log.Error("no gateway process", "enclave", e.id.Short(), "err", err)
 		}
 		if time.Since(began) > maxPause {
 			pause = minPause

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Labels are labels of a service's container (starlark spec §3.2.2): what both
@@ -19,10 +20,15 @@ const (
 )
 
 var (
-	dockerLabelKey  = regexp.MustCompile(`^[a-z0-9-._]+$`)
-	kubernetesName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
-	kubernetesValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$`)
+	dockerLabelKey  = lazily(`^[a-z0-9-._]+$`)
+	kubernetesName  = lazily(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
+	kubernetesValue = lazily(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$`)
 )
+
+// lazily compiles a pattern at its first use: few scripts have labels.
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // Validate checks every key and value.
 func (l Labels) Validate() error {
@@ -30,7 +36,7 @@ func (l Labels) Validate() error {
 		if err := checkLabelKey(key); err != nil {
 			return err
 		}
-		if value := l[key]; len(value) > maxKubernetesName || !kubernetesValue.MatchString(value) {
+		if value := l[key]; len(value) > maxKubernetesName || !kubernetesValue().MatchString(value) {
 			return fmt.Errorf("has the value %q for %q; a value is letters, digits and '-_.' between them, at most %d", value, key, maxKubernetesName)
 		}
 	}
@@ -42,10 +48,10 @@ func checkLabelKey(key string) error {
 		return fmt.Errorf("has an empty key")
 	}
 	docker := dockerLabelPrefix + key
-	if len(docker) > maxDockerLabelKey || !dockerLabelKey.MatchString(docker) {
+	if len(docker) > maxDockerLabelKey || !dockerLabelKey().MatchString(docker) {
 		return fmt.Errorf("has the key %q; a key is lower-case letters, digits and '-._'", key)
 	}
-	if len(key) > maxKubernetesName || !kubernetesName.MatchString(key) {
+	if len(key) > maxKubernetesName || !kubernetesName().MatchString(key) {
 		return fmt.Errorf("has the key %q; a key begins and ends with a letter or digit and has at most %d characters", key, maxKubernetesName)
 	}
 	return nil

@@ -22,13 +22,12 @@ func killSupervisor(t testing.TB, dir string) {
 	t.Helper()
 	state, err := supervise.ReadState(dir)
 	must(t, err)
-	pid := state.SupervisorPID
-	start, _, err := supervise.StartTime(pid)
+	must(t, syscall.Kill(state.SupervisorPID, syscall.SIGKILL))
+	lock, err := os.Open(filepath.Join(dir, "lock"))
 	must(t, err)
-	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	defer lock.Close()
 	eventually(t, "the supervisor is gone", func() bool {
-		now, zombie, err := supervise.StartTime(pid)
-		return err != nil || zombie || now != start
+		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 	})
 }
 

@@ -56,13 +56,13 @@ func (h *Handle) dialRunning(ctx context.Context) (*net.UnixConn, error) {
 	if !errors.Is(err, errGone) {
 		return conn, err
 	}
-	state, err := h.State(ctx)
+	reply, err := h.ask(ctx, Request{Op: OpState}) // has a new supervisor take over
 	if err != nil {
 		return nil, err
 	}
 	conn, err = h.dial(ctx)
 	if errors.Is(err, errGone) {
-		return nil, fmt.Errorf("container is %s: %w", state.Phase, fault.ErrNotRunning)
+		return nil, fmt.Errorf("container is %s: %w", reply.State.Phase, fault.ErrNotRunning)
 	}
 	return conn, err
 }

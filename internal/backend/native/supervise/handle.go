@@ -26,8 +26,19 @@ type Handle struct {
 // Dir gives the container's folder.
 func (h *Handle) Dir() string { return h.dir }
 
-// State tells how the container is.
+// State tells how the container is. While its process is there, or once it has
+// ended for good, the record in the folder says it all, and the supervisor is
+// left in peace; otherwise it is asked.
 func (h *Handle) State(ctx context.Context) (State, error) {
+	if state, err := ReadState(h.dir); err == nil {
+		if state.Phase == PhaseExited || state.Phase == PhaseFailed {
+			return state, nil
+		}
+		if process, err := state.OpenProcess(); err == nil && state.Running() {
+			process.Close()
+			return state, nil
+		}
+	}
 	reply, err := h.ask(ctx, Request{Op: OpState})
 	if err != nil {
 		return State{}, err

@@ -12,10 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Making a container touches most of this program, and then it waits for days.
+// Starting a container touches most of this program, and then it waits for days.
 // The pages of the program itself are a cache of its file: dropped, they come
-// back one by one when used. Measured on Linux 6.18, a supervisor beside a
-// sleeping container (VmRSS, kB): NUMBERS
+// back one by one when used. Measured on Linux 6.18, VmRSS of a supervisor in
+// kB: after the start 5900, trimmed 2950, the same beside a container that
+// prints five lines a second; after an exec 5700, half a second later 3100. With
+// libcontainer in this program it was 9600, trimmed 6900, and 9100 soon after:
+// hence lepto-create.
 
 // trim gives back memory that is only a cache: the heap's free pages, and the
 // program's own pages.
