@@ -3,12 +3,16 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := build
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-PKG         := github.com/lepto-dev/lepto
 LDFLAGS     := -s -w -X main.version=$(VERSION)
+# grpc is linked for a few types in the wire API's generated code. Its tracing
+# draws in html/template, which calls methods by name: with it the linker must
+# keep every exported method of all packages. Without it the binary is 6 MB
+# smaller and starts 3 ms sooner.
+TAGS        := grpcnotrace
 EMBEDDED    := internal/backend/native/embedded/bin
-SUPERVISOR  := $(EMBEDDED)/lepto-supervisor
-CREATE      := $(EMBEDDED)/lepto-create
-INIT        := $(EMBEDDED)/lepto-init
+SUPERVISOR  := $(EMBEDDED)/lepto-supervisor.zst
+CREATE      := $(EMBEDDED)/lepto-create.zst
+INIT        := $(EMBEDDED)/lepto-init.zst
 GO_SOURCES  := $(shell find cmd internal -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 EXAMPLES    := examples/quickstart/datastore/bin/datastore examples/quickstart/api/bin/api
 TEST_FLAGS  ?= -race -timeout 9m
@@ -20,7 +24,7 @@ ON_HOST     := ./internal/backend/native/... ./internal/image/... ./test/e2e/...
 build: bin/lepto ## build bin/lepto
 
 bin/lepto: $(GO_SOURCES) $(SUPERVISOR) $(CREATE) $(INIT)
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/lepto
+	CGO_ENABLED=0 go build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $@ ./cmd/lepto
 
 # One script builds all three, static: the resident supervisor, the short-lived
 # creator with libcontainer and seccomp, and the containers' init.

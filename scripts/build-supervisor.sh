@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the programs that run beside and in containers into DIR
-# (default: internal/backend/native/embedded/bin, from where lepto embeds them):
+# Builds the programs that run beside and in containers, into DIR. Without DIR
+# they go, compressed, into internal/backend/native/embedded/bin, from where lepto
+# embeds them:
 #
 #   lepto-supervisor  one per container and one per network: pure Go, small
 #   lepto-create      makes a container and ends: libcontainer, libseccomp
@@ -11,8 +12,7 @@
 # embeds it stays cached.
 set -eu
 cd "$(dirname "$0")/.."
-dir=${1:-internal/backend/native/embedded/bin}
-mkdir -p "$dir"
+dir=${1:-}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
@@ -24,6 +24,12 @@ CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' 
 	-ldflags '-s -w -linkmode external -extldflags -static' \
 	-o "$tmp/lepto-create" ./cmd/lepto-create
 
+if [ -z "$dir" ]; then
+	embedded=internal/backend/native/embedded
+	go run ./$embedded/compress $embedded/bin "$tmp"/lepto-*
+	exit
+fi
+mkdir -p "$dir"
 for name in lepto-init lepto-supervisor lepto-create; do
 	if ! cmp -s "$tmp/$name" "$dir/$name"; then
 		chmod 0755 "$tmp/$name"

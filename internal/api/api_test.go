@@ -85,6 +85,14 @@ func TestWireAPIByGRPC(t *testing.T) {
 	core := corewire.NewApiContainerServiceClient(dialGRPC(t, host.GetIpOnHostMachine()+":"+uitoa(host.GetGrpcPortOnHostMachine())))
 	runScript(t, core)
 	useService(t, core, eng, e.GetEnclaveUuid())
+	if err := c.StopService(ctx, name, "web"); err != nil {
+		t.Fatal(err)
+	}
+	services, err := core.GetServices(ctx, &corewire.GetServicesArgs{})
+	web := services.GetServiceInfo()["web"]
+	if err != nil || web.GetMaybePublicIpAddr() != "" || len(web.GetMaybePublicPorts()) > 0 || len(web.GetPrivatePorts()) != 1 {
+		t.Fatalf("a stopped service has no public ports: %v, %v", web, err)
+	}
 
 	if _, err := core.GetStarlarkScriptPlanYaml(ctx, &corewire.StarlarkScriptPlanYamlArgs{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("plan yaml: %v", err)

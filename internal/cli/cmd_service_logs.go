@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -53,12 +54,9 @@ func (o *serviceLogsOptions) run(ctx context.Context, d *deps, enclave string, s
 	if err != nil {
 		return err
 	}
-	return d.with(ctx, func(c *client.Client) error {
+	err = d.with(ctx, func(c *client.Client) error {
 		show := o.shower(d, services)
 		for entry, err := range c.Logs(ctx, req) {
-			if ctx.Err() != nil {
-				return nil // Ctrl-C is how one leaves, and no failure
-			}
 			if err != nil {
 				return err
 			}
@@ -68,6 +66,10 @@ func (o *serviceLogsOptions) run(ctx context.Context, d *deps, enclave string, s
 		}
 		return nil
 	})
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		return nil // Ctrl-C is how one leaves, connected or not yet, and no failure
+	}
+	return err
 }
 
 func (o *serviceLogsOptions) request(d *deps, enclave string, services []string) (client.LogsRequest, error) {

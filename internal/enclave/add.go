@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -75,7 +76,7 @@ func (e *Enclave) add(ctx context.Context, configs []NamedConfig, opts AddOption
 			return nil, fault.New("E0353", "service %q is in this batch twice", c.Name)
 		}
 		names[i] = c.Name
-		if err := checkWaits(c); err != nil {
+		if err := errors.Join(CheckWaits(c.Name, c.Config)...); err != nil {
 			return nil, err
 		}
 	}
@@ -147,13 +148,25 @@ func (e *Enclave) work(ctx context.Context, handle backend.Enclave, additions []
 		for _, a := range additions {
 			if a.old == old {
 				group.Go(func() error {
-					a.err = e.bring(ctx, handle, a, opts)
+					a.err = e.bringGuarded(ctx, handle, a, opts)
 					return nil
 				})
 			}
 		}
 		_ = group.Wait() // each error stays with its service
 	}
+}
+
+// bringGuarded is bring, where a broken invariant fails the one service: it runs
+// in a goroutine of its own, whose panic would end the engine.
+func (e *Enclave) bringGuarded(ctx context.Context, handle backend.Enclave, a *addition, opts AddOptions) (err error) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			e.m.deps.Logger.Error("a service's start panicked", "service", a.row.Name, "panic", broken, "stack", string(debug.Stack()))
+			err = fault.Internal(fmt.Sprintf("the start of service %q", a.row.Name), broken)
+		}
+	}()
+	return e.bring(ctx, handle, a, opts)
 }
 
 // bring makes one service run and be ready.

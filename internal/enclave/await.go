@@ -50,15 +50,16 @@ func waits(cfg ServiceConfig) []portWait {
 	return out
 }
 
-// checkWaits refuses waits that can't succeed, before anything is touched.
-func checkWaits(c NamedConfig) error {
-	for _, w := range waits(c.Config) {
+// CheckWaits refuses waits that can't succeed, one error for each.
+func CheckWaits(service string, cfg ServiceConfig) []error {
+	var errs []error
+	for _, w := range waits(cfg) {
 		if w.port.Transport == backend.SCTP {
-			return fault.New("E0336", "port %v of service %q is SCTP, which can't be waited for", w, c.Name).
-				WithHint("set wait = None in its PortSpec")
+			errs = append(errs, fault.New("E0336", "port %v of service %q is SCTP, which can't be waited for", w, service).
+				WithHint("set wait = None in its PortSpec"))
 		}
 	}
-	return nil
+	return errs
 }
 
 // exitedError is the cause with which waits end when the process does.

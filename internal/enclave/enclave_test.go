@@ -150,6 +150,9 @@ func TestUseOfServices(t *testing.T) {
 	if err := e.StopService(t.Context(), "db"); err != nil {
 		t.Fatal(err)
 	}
+	if stopped, err := e.Inspect(t.Context(), "db"); err != nil || stopped.Status != ServiceStopped || len(stopped.Published) != 0 {
+		t.Errorf("nothing answers at the ports of a stopped service: %+v, %v", stopped, err)
+	}
 	_, err = e.Exec(t.Context(), "db", backend.ExecSpec{Args: []string{"true"}})
 	if f := wantCode(t, err, "E0347"); !strings.Contains(f.Summary, "is not running: it exited with code 0") || !errors.Is(err, fault.ErrNotRunning) {
 		t.Error(f.Summary)

@@ -190,6 +190,18 @@ func TestFailureOfABatchNamesAllAndRollsBack(t *testing.T) {
 	})
 }
 
+func TestPanicInAStartFailsTheServiceOnly(t *testing.T) {
+	e := newTestEnclave(t, memory.New(memory.Options{}))
+	broken := func(context.Context, *Service) error { panic("broken recipe") }
+	_, err := e.AddServices(t.Context(), []NamedConfig{{"a", idle()}, {"b", idle()}}, AddOptions{Ready: broken, Parallelism: 1})
+	wantCode(t, err, "E0335")
+	_, err = e.AddService(t.Context(), "a", idle(), AddOptions{Ready: broken})
+	if f := wantCode(t, err, "E0001"); f.Summary != `internal error in the start of service "a": broken recipe` {
+		t.Error(f.Summary)
+	}
+	mustAdd(t, e, "b", idle())
+}
+
 func mustOpen(t testing.TB, e *Enclave) backend.Enclave {
 	t.Helper()
 	h, err := e.open(t.Context())

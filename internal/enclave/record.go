@@ -124,7 +124,7 @@ type Service struct {
 
 	// What the backend says (Inspect, AddService): UNKNOWN and zero elsewhere.
 	Status    ServiceStatus       `json:"status"`
-	Published []backend.Published `json:"published,omitempty"`
+	Published []backend.Published `json:"published,omitempty"` // while it runs
 	Process   backend.Status      `json:"process"`
 }
 

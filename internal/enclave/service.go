@@ -91,10 +91,10 @@ func inspect(ctx context.Context, handle backend.Enclave, row *serviceRow) (*Ser
 	case err != nil:
 		return nil, fmt.Errorf("service %q: %w", row.Name, err)
 	}
-	s.Process, s.Published = status, status.Published
-	s.Status = ServiceStopped
+	s.Process, s.Status = status, ServiceStopped
 	if status.Running() {
-		s.Status = ServiceRunning
+		// The host's ports stay with a stopped service, but nothing answers there.
+		s.Status, s.Published = ServiceRunning, status.Published
 	}
 	return s, nil
 }

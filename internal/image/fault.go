@@ -19,7 +19,7 @@ import (
 
 // This file turns what goes wrong into faults. Codes: E0410 no such image,
 // E0411 wrong platform, E0412 registry unreachable, E0413 credentials refused,
-// E0414 disk full, E0418 bad name, E0419 damaged image, E0420 image in use.
+// E0414 disk full, E0418 bad name, E0419 damaged image, E0426 image in use.
 
 // errCorrupt is wrapped by errors about content that is not what its digest or
 // format says.

@@ -19,7 +19,7 @@ import (
 
 // Remove takes a name away, and the image with its layers where nothing else
 // has them. An image id takes all its names away. inUse says whether something
-// runs on the image; then its last name stays, with fault E0420. The error wraps
+// runs on the image; then its last name stays, with fault E0426. The error wraps
 // [ErrNotFound] if there is no such image.
 func (s *Store) Remove(ctx context.Context, ref string, inUse func(digest string) bool) error {
 	unlock, err := s.lock(ctx)
@@ -52,7 +52,7 @@ func (s *Store) unname(ref string, inUse func(digest string) bool) error {
 	}
 	last := others <= len(goners)
 	if last && inUse != nil && inUse(id) {
-		return fault.New("E0420", "image %q is in use", ref).WithHint("remove the services that run it first")
+		return fault.New("E0426", "image %q is in use", ref).WithHint("remove the services that run it first")
 	}
 	for _, rec := range goners {
 		if err := os.Remove(s.refPath(rec.Ref)); err != nil && !errors.Is(err, os.ErrNotExist) {

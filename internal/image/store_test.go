@@ -49,7 +49,7 @@ func TestCommitAndRemove(t *testing.T) {
 	if err := s.Remove(t.Context(), "app", running); err != nil {
 		t.Errorf("a name that is not the last may go: %v", err)
 	}
-	wantFault(t, s.Remove(t.Context(), "app:alias", running), "E0420", "app:alias", "in use")
+	wantFault(t, s.Remove(t.Context(), "app:alias", running), "E0426", "app:alias", "in use")
 	wantFault(t, s.Remove(t.Context(), "app", nil), "E0410", "not found")
 	if err := s.Remove(t.Context(), "app:alias", nil); err != nil {
 		t.Fatal(err)

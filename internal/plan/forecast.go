@@ -92,6 +92,7 @@ func (f *Forecast) AddService(name string, cfg enclave.ServiceConfig) []error {
 	errs = append(errs, f.checkArtifacts(name, cfg.Files)...)
 	errs = append(errs, f.checkResources(name, cfg)...)
 	errs = append(errs, f.checkPortIDs(name, cfg.Ports)...)
+	errs = append(errs, enclave.CheckWaits(name, cfg)...)
 	errs = append(errs, f.checkAbilities(name, cfg)...)
 
 	if _, twice := f.reserved[name]; twice {

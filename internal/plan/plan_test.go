@@ -148,6 +148,10 @@ func TestForecastServices(t *testing.T) {
 	if got := codes(f.AddService("old", enclave.ServiceConfig{Ports: map[string]enclave.Port{"http": {}}})); got != "" {
 		t.Errorf("after its removal: %q", got)
 	}
+	sctp := map[string]enclave.Port{"a": {Transport: backend.SCTP}, "b": {Transport: backend.SCTP, Wait: time.Second}}
+	if got := codes(f.AddService("sig", enclave.ServiceConfig{Ports: sctp})); got != "E0336" {
+		t.Errorf("a wait for an SCTP port: %q", got)
+	}
 	_, err := f.Port("old", "htpt")
 	if fault := fault.From(err, ""); fault.Code != "E0305" || fault.Hint != `did you mean "http"?` {
 		t.Errorf("got %+v", fault)

@@ -13,10 +13,10 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// read gives the files of a path in a service.
-func (w *world) read(name backend.ServiceName, path string) map[string]string {
+// read gives the files of a path in the service "db".
+func (w *world) read(path string) map[string]string {
 	w.Helper()
-	r, err := w.enclave.Files(w.ctx, name, path)
+	r, err := w.enclave.Files(w.ctx, "db", path)
 	w.must(err)
 	files, err := unpack(r)
 	w.must(err)
@@ -46,23 +46,23 @@ func (w *world) wantFile(name, want string) {
 var fileRules = []rule{
 	{"a file is one entry under its base name", nil, func(w *world) {
 		w.start("db", "wait")
-		if got, want := w.read("db", "/etc/plain"), map[string]string{"plain": "just text"}; !maps.Equal(got, want) {
+		if got, want := w.read("/etc/plain"), map[string]string{"plain": "just text"}; !maps.Equal(got, want) {
 			w.Errorf("got %q", got)
 		}
 	}},
 	{"a directory's entries are relative to it", nil, func(w *world) {
 		w.start("db", "write /work/one 1 then write /work/two 2 then out written then wait")
 		w.waitLine("db", "written")
-		if got, want := w.read("db", "/work"), map[string]string{"one": "1", "two": "2"}; !maps.Equal(got, want) {
+		if got, want := w.read("/work"), map[string]string{"one": "1", "two": "2"}; !maps.Equal(got, want) {
 			w.Errorf("got %q", got)
 		}
 	}},
 	{"a symlink as the path itself is followed inside the root", nil, func(w *world) {
 		w.start("db", "wait")
-		if got := slices.Collect(maps.Values(w.read("db", "/link"))); !slices.Equal(got, []string{"just text"}) {
+		if got := slices.Collect(maps.Values(w.read("/link"))); !slices.Equal(got, []string{"just text"}) {
 			w.Errorf("/link: got %q", got)
 		}
-		if got := w.read("db", "/escape")["plain"]; got != "just text" {
+		if got := w.read("/escape")["plain"]; got != "just text" {
 			w.Errorf("/escape: got %q", got)
 		}
 	}},
@@ -75,7 +75,7 @@ var fileRules = []rule{
 		w.start("db", "write /work/one 1 then exit 0")
 		w.exited("db")
 		w.must(w.enclave.CopyIn(w.ctx, "db", "/work/deep/er", pack(map[string]string{"two": "2"})))
-		if got, want := w.read("db", "/work"), map[string]string{"one": "1", "deep": "dir", "deep/er": "dir", "deep/er/two": "2"}; !maps.Equal(got, want) {
+		if got, want := w.read("/work"), map[string]string{"one": "1", "deep": "dir", "deep/er": "dir", "deep/er/two": "2"}; !maps.Equal(got, want) {
 			w.Errorf("got %q", got)
 		}
 	}},
@@ -106,7 +106,7 @@ var fileRules = []rule{
 	{"copy in through the image's own symlink stays inside the root", nil, func(w *world) {
 		w.start("db", "wait")
 		w.must(w.enclave.CopyIn(w.ctx, "db", "/escape", pack(map[string]string{"inside": "x"})))
-		if got := w.read("db", "/etc/inside")["inside"]; got != "x" {
+		if got := w.read("/etc/inside")["inside"]; got != "x" {
 			w.Errorf("got %q", got)
 		}
 	}},
@@ -121,7 +121,7 @@ var fileRules = []rule{
 			w.Errorf("saw %q", got)
 		}
 		w.wantFile(filepath.Join(one, "a"), "1")
-		if got := w.read("db", "/data/a")["a"]; got != "own" {
+		if got := w.read("/data/a")["a"]; got != "own" {
 			w.Errorf("the service has %q", got)
 		}
 		if _, out, _ := w.run("other", "read /data/a"); out != "1" {
@@ -136,7 +136,7 @@ var fileRules = []rule{
 		w.run("db", "write /data/a own")
 		_, err := w.enclave.Stop(w.ctx, "db", bound)
 		w.must(err)
-		if got := w.read("db", "/data/a")["a"]; got != "own" {
+		if got := w.read("/data/a")["a"]; got != "own" {
 			w.Errorf("stopped: %q", got)
 		}
 		w.must(w.enclave.Restart(w.ctx, "db"))

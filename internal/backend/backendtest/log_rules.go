@@ -11,10 +11,10 @@ import (
 	"github.com/lepto-dev/lepto/internal/backend"
 )
 
-// query gives the text of the lines that a query selects.
-func (w *world) query(name backend.ServiceName, q backend.LogQuery) []string {
+// query gives the text of the lines of "db" that a query selects.
+func (w *world) query(q backend.LogQuery) []string {
 	w.Helper()
-	lines, err := collect(w.enclave.Logs(w.ctx, name, q))
+	lines, err := collect(w.enclave.Logs(w.ctx, "db", q))
 	w.must(err)
 	var out []string
 	for _, l := range lines {
@@ -55,20 +55,20 @@ var logRules = []rule{
 	{"an unfinished last line is a line", nil, func(w *world) {
 		w.start("db", "out one then part two")
 		w.exited("db")
-		if got := w.query("db", backend.LogQuery{Tail: -1}); !slices.Equal(got, []string{"one", "two"}) {
+		if got := w.query(backend.LogQuery{Tail: -1}); !slices.Equal(got, []string{"one", "two"}) {
 			w.Errorf("got %q", got)
 		}
 	}},
 	{"tail gives the last lines", nil, func(w *world) {
 		w.start("db", "lines 50")
 		w.exited("db")
-		if got := w.query("db", backend.LogQuery{Tail: 2}); !slices.Equal(got, []string{"line 49", "line 50"}) {
+		if got := w.query(backend.LogQuery{Tail: 2}); !slices.Equal(got, []string{"line 49", "line 50"}) {
 			w.Errorf("got %q", got)
 		}
-		if got := w.query("db", backend.LogQuery{Tail: 0}); len(got) > 0 {
+		if got := w.query(backend.LogQuery{Tail: 0}); len(got) > 0 {
 			w.Errorf("tail 0 gives %q", got)
 		}
-		if got := w.query("db", backend.LogQuery{Tail: 100}); len(got) != 50 {
+		if got := w.query(backend.LogQuery{Tail: 100}); len(got) != 50 {
 			w.Errorf("tail 100 gives %d", len(got))
 		}
 	}},
@@ -81,7 +81,7 @@ var logRules = []rule{
 			w.Fatalf("got %v", lines)
 		}
 		since := lines[0].At.Add(time.Millisecond)
-		if got := w.query("db", backend.LogQuery{Tail: -1, Since: since}); !slices.Equal(got, []string{"new"}) {
+		if got := w.query(backend.LogQuery{Tail: -1, Since: since}); !slices.Equal(got, []string{"new"}) {
 			w.Errorf("got %q", got)
 		}
 	}},

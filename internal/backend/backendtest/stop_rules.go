@@ -22,7 +22,7 @@ var stopRules = []rule{
 		if got := w.logged("db"); !slices.Contains(got, "bye") {
 			w.Errorf("logged %q", got)
 		}
-		if got := w.read("db", "/tmp/note")["note"]; got != "kept" {
+		if got := w.read("/tmp/note")["note"]; got != "kept" {
 			w.Errorf("file is %q", got)
 		}
 	}},

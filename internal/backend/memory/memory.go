@@ -211,7 +211,7 @@ func (b *Backend) BuildImage(ctx context.Context, spec backend.BuildSpec, progre
 		file = "Dockerfile"
 	}
 	if _, err := os.Stat(filepath.Join(spec.ContextDir, file)); err != nil {
-		return backend.ImageInfo{}, fault.New("E0421", "build image %q: %w", spec.Tag, err)
+		return backend.ImageInfo{}, fault.New("E0415", "build image %q: %w", spec.Tag, err)
 	}
 	if progress != nil {
 		progress(spec.Tag, 1, 1)

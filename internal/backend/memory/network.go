@@ -90,7 +90,7 @@ func (s *service) dial(ctx context.Context, proto backend.Transport, port uint16
 	near, far := net.Pipe()
 	if l == nil {
 		if proto == backend.UDP {
-			go io.Copy(io.Discard, far) // ends with near
+			go func() { _, _ = io.Copy(io.Discard, far) }() // ends with near
 			return near, nil
 		}
 		return nil, fmt.Errorf("dial %s port %d of %q: %w", proto, port, s.spec.Name, syscall.ECONNREFUSED)

@@ -123,7 +123,7 @@ func echoAll(ctx context.Context, l net.Listener) {
 		open[c] = true
 		mu.Unlock()
 		work.Go(func() {
-			io.Copy(c, c)
+			_, _ = io.Copy(c, c) // it ends with either side
 			c.Close()
 			mu.Lock()
 			delete(open, c)
@@ -154,7 +154,9 @@ func cat(_ context.Context, p *Proc) int {
 			fmt.Fprintf(p.Stderr, "cat: %v\n", err)
 			return 1
 		}
-		p.Stdout.Write(data)
+		if _, err := p.Stdout.Write(data); err != nil {
+			return 1
+		}
 	}
 	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -43,7 +44,7 @@ func (b *Backend) endBuildSteps(ctx context.Context) error {
 type stepRunner struct{ b *Backend }
 
 // RunStep runs one command.
-func (r stepRunner) RunStep(ctx context.Context, step build.Step) error {
+func (r stepRunner) RunStep(ctx context.Context, step build.Step) (err error) {
 	raw := make([]byte, 6)
 	rand.Read(raw)
 	id := "build-" + hex.EncodeToString(raw)
@@ -62,14 +63,15 @@ func (r stepRunner) RunStep(ctx context.Context, step build.Step) error {
 		if err := netspace.Create(spec.NetNS, loopbackUp); err != nil {
 			return fmt.Errorf("network of a build step: %w", err)
 		}
-		defer netspace.Remove(spec.NetNS)
+		// Left behind, it would keep the step's folder from being deleted.
+		defer func() { err = errors.Join(err, netspace.Remove(spec.NetNS)) }()
 	}
 	code, err := supervise.RunStep(ctx, r.b.launcher, spec, step.Stdout, step.Stderr)
 	if err != nil || code == 0 {
 		return err
 	}
-	state, err := supervise.ReadState(step.Dir)
-	return &build.ExitError{Code: code, OOM: err == nil && state.Exit.OOM}
+	state, unread := supervise.ReadState(step.Dir)
+	return &build.ExitError{Code: code, OOM: unread == nil && state.Exit.OOM}
 }
 
 // loopbackUp is all the network that a step without one has.

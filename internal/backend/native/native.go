@@ -105,6 +105,10 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		}
 		b.launcher = supervise.Launcher{Supervisor: programs.Supervisor, Init: programs.Init}
 	}
+	// Before the image store is opened: it deletes the folders of these steps.
+	if err := b.endBuildSteps(ctx); err != nil {
+		return nil, err
+	}
 	if cfg.Images.Logger == nil {
 		cfg.Images.Logger = b.log
 	}

@@ -43,7 +43,7 @@ type Check struct {
 // Probe checks whether and how well services can run on this host, with their
 // state in home. It leaves nothing behind.
 func Probe(ctx context.Context, home string) []Check {
-	checks := []Check{checkRoot(), checkKernel(), checkNamespaces(), checkCgroups(), checkSeccomp()}
+	checks := []Check{checkRoot(), checkKernel(), checkNamespaces(ctx), checkCgroups(), checkSeccomp()}
 	if os.Geteuid() == 0 {
 		checks = append(checks, checkOverlay(home), checkNetwork(ctx))
 	}
@@ -92,14 +92,14 @@ func checkKernel() Check {
 	release := unix.ByteSliceToString(name.Release[:])
 	c := Check{Name: "kernel", Status: CheckOK, Found: "Linux " + release + " " + runtime.GOARCH}
 	var major, minor int
-	fmt.Sscanf(release, "%d.%d", &major, &minor)
-	if major < 5 || major == 5 && minor < 10 {
+	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	if n != 2 || major < 5 || major == 5 && minor < 10 {
 		c.Status, c.Do = CheckFail, "use Linux "+minKernel+" or later"
 	}
 	return c
 }
 
-func checkNamespaces() Check {
+func checkNamespaces(ctx context.Context) Check {
 	c := Check{Name: "namespaces", Status: CheckOK}
 	var missing []string
 	for _, ns := range []string{"mnt", "pid", "net", "ipc", "uts", "cgroup"} {
@@ -114,14 +114,14 @@ func checkNamespaces() Check {
 	c.Found = "mount, pid, network, ipc, uts, cgroup"
 	if os.Geteuid() == 0 {
 		// A child of our own tries, so that nothing of this process changes.
-		try := exec.Command("/proc/self/exe", "--help")
+		try := exec.CommandContext(ctx, "/proc/self/exe", "--help")
 		try.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 		if err := try.Start(); err != nil {
 			c.Status, c.Found, c.Do = CheckFail, "can't be made: "+err.Error(), "run outside of a container, or in a privileged one"
 			return c
 		}
 		try.Process.Kill()
-		try.Wait()
+		_ = try.Wait() // killed, as meant
 	}
 	return c
 }
@@ -154,7 +154,7 @@ func checkCgroups() Check {
 		c.Status, c.Found, c.Do = CheckFail, c.Found+", not writable: "+err.Error(), "mount "+cgroupRoot+" writable"
 		return c
 	}
-	os.Remove(dir)
+	_ = os.Remove(dir) // empty, and our own
 	return c
 }
 
@@ -183,7 +183,7 @@ func checkOverlay(home string) Check {
 	if err != nil {
 		return bad(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = removeTree(dir) }()
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			return bad(err)
@@ -229,7 +229,7 @@ func checkNetwork(ctx context.Context) Check {
 	if err != nil {
 		return bad(err)
 	}
-	defer removeTree(dir)
+	defer func() { _ = removeTree(dir) }()
 	raw := make([]byte, 16)
 	rand.Read(raw)
 	subnet, err := network.ChooseSubnet(nil)

@@ -136,10 +136,11 @@ func awaitGateway(ctx context.Context, dir string) error {
 	if err := readJSON(filepath.Join(dir, "status.json"), &self); err != nil {
 		return err
 	}
-	if start, zombie, err := supervise.StartTime(self.PID); err != nil || zombie || start != self.Start {
-		return nil
+	start, zombie, err := supervise.StartTime(self.PID)
+	if err == nil && !zombie && start == self.Start {
+		return awaitProcess(ctx, self.PID)
 	}
-	return awaitProcess(ctx, self.PID)
+	return context.Cause(ctx) // it has ended
 }
 
 // awaitProcess returns nil when a process has ended, and the context's cause if

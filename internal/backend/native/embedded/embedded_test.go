@@ -5,15 +5,33 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
+
+// compressed packs contents as the build does.
+func compressed(t *testing.T, content map[string][]byte) map[string][]byte {
+	t.Helper()
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer encoder.Close()
+	out := map[string][]byte{}
+	for name, data := range content {
+		out[name] = encoder.EncodeAll(data, nil)
+	}
+	return out
+}
 
 func TestExtractOnceUnderConcurrency(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "programs")
 	content := map[string][]byte{supervisor: []byte("#!/bin/true\n"), initName: []byte("init")}
+	packed := compressed(t, content)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			in, err := extract(dir, content)
+			in, err := extract(dir, packed)
 			if err != nil {
 				t.Error(err)
 				return
@@ -44,7 +62,7 @@ func TestExtractOnceUnderConcurrency(t *testing.T) {
 
 func TestExtractReplacesHalfWrittenFile(t *testing.T) {
 	dir := t.TempDir()
-	content := map[string][]byte{initName: []byte("whole content")}
+	content := compressed(t, map[string][]byte{initName: []byte("whole content")})
 	in, err := extract(dir, content)
 	if err != nil {
 		t.Fatal(err)
@@ -63,12 +81,26 @@ func TestExtractReplacesHalfWrittenFile(t *testing.T) {
 
 func TestDifferentContentHasDifferentName(t *testing.T) {
 	dir := t.TempDir()
-	a, err := extract(dir, map[string][]byte{initName: []byte("a")})
+	a, err := extract(dir, compressed(t, map[string][]byte{initName: []byte("a")}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := extract(dir, map[string][]byte{initName: []byte("b")})
+	b, err := extract(dir, compressed(t, map[string][]byte{initName: []byte("b")}))
 	if err != nil || a == b {
 		t.Errorf("%s, %s, %v", a, b, err)
+	}
+}
+
+func TestExtractRefusesDamage(t *testing.T) {
+	packed := compressed(t, map[string][]byte{initName: []byte("a program")})
+	data := packed[initName]
+	for name, damaged := range map[string][]byte{"cut": data[:len(data)-3], "empty": {}, "not compressed": []byte("a program")} {
+		dir := t.TempDir()
+		if in, err := extract(dir, map[string][]byte{initName: damaged}); err == nil {
+			t.Errorf("%s: extracted to %s", name, in)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(left) != 0 {
+			t.Errorf("%s: left %v", name, left)
+		}
 	}
 }
