@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -124,11 +125,11 @@ func wrapUsage(cmd *cobra.Command) {
 // asUsage names the command in a usageError. Any error of an argument check is
 // one.
 func asUsage(cmd *cobra.Command, err error, always bool) error {
-	usage, ok := err.(*usageError)
+	var usage *usageError
 	switch {
 	case err == nil:
 		return nil
-	case ok:
+	case errors.As(err, &usage):
 		usage.help = cmd.CommandPath()
 	case always:
 		return &usageError{text: err.Error(), help: cmd.CommandPath()}

@@ -52,7 +52,7 @@ func unpack(ctx context.Context, dir string, stream io.Reader, limits Limits) (c
 	if err != nil {
 		return done, err
 	}
-	defer t.close()
+	defer func() { _ = t.close() }() // it was only read from
 	entries := tar.NewReader(stream)
 	for {
 		if ctx.Err() != nil {

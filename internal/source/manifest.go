@@ -39,7 +39,7 @@ func ParseManifest(file string, data []byte) (Manifest, error) {
 	}
 	m := manifestReader{file: file, out: Manifest{Replace: map[string]string{}}}
 	if doc.Kind == 0 || len(doc.Content) == 0 {
-		m.problem(&doc, "is empty")
+		_ = m.problem(&doc, "is empty")
 	} else {
 		m.read(doc.Content[0])
 	}
@@ -88,7 +88,7 @@ func (m *manifestReader) read(root *yaml.Node) {
 		}
 	})
 	if m.out.Name == "" && len(m.errs) == 0 {
-		m.problem(root, "has no name").WithHint("name: github.com/<author>/<repo>")
+		_ = m.problem(root, "has no name").WithHint("name: github.com/<author>/<repo>")
 	}
 }
 
@@ -98,14 +98,14 @@ func (m *manifestReader) pairs(node *yaml.Node, what string, visit func(key stri
 		node = node.Alias
 	}
 	if node.Kind != yaml.MappingNode {
-		m.problem(node, "%s must be a mapping of keys to values", what)
+		_ = m.problem(node, "%s must be a mapping of keys to values", what)
 		return
 	}
 	seen := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		k, value := node.Content[i], node.Content[i+1]
 		if line, twice := seen[k.Value]; twice {
-			m.problem(k, "key %q is given twice; first on line %d", k.Value, line)
+			_ = m.problem(k, "key %q is given twice; first on line %d", k.Value, line)
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -121,7 +121,7 @@ func (m *manifestReader) text(key string, node *yaml.Node) string {
 	if node.Kind == yaml.ScalarNode && node.Tag == "!!str" {
 		return node.Value
 	}
-	m.problem(node, "%s must be a text", key)
+	_ = m.problem(node, "%s must be a text", key)
 	return ""
 }
 
@@ -129,32 +129,32 @@ func (m *manifestReader) checkName(at *yaml.Node) {
 	name := m.out.Name
 	if name == "" {
 		if len(m.errs) == 0 {
-			m.problem(at, "name is empty").WithHint("name: github.com/<author>/<repo>")
+			_ = m.problem(at, "name is empty").WithHint("name: github.com/<author>/<repo>")
 		}
 		return
 	}
 	l, err := ParseLocator(name)
 	switch {
 	case err != nil:
-		m.problem(at, "name %q is no locator", name).WithHint("name: github.com/<author>/<repo>[/<path>]")
+		_ = m.problem(at, "name %q is no locator", name).WithHint("name: github.com/<author>/<repo>[/<path>]")
 	case l.Version != "" || l.ID() != name && !strings.EqualFold(l.ID(), name):
-		m.problem(at, "name %q must be a plain locator", name).WithHint("name: %s", l.ID())
+		_ = m.problem(at, "name %q must be a plain locator", name).WithHint("name: %s", l.ID())
 	}
 }
 
 func (m *manifestReader) checkReplace(from string, k, to *yaml.Node) {
 	if l, err := ParseLocator(from); err != nil || l.Version != "" {
-		m.problem(k, "replace: %q is no package", from).WithHint("a key of replace has the form github.com/<author>/<repo>[/<path>]")
+		_ = m.problem(k, "replace: %q is no package", from).WithHint("a key of replace has the form github.com/<author>/<repo>[/<path>]")
 	}
 	value := m.out.Replace[from]
 	if value == "" || isLocalPath(value) {
 		if value == "" && to.Kind == yaml.ScalarNode {
-			m.problem(to, "replace.%s is empty", from)
+			_ = m.problem(to, "replace.%s is empty", from)
 		}
 		return
 	}
 	if _, err := ParseLocator(value); err != nil {
-		m.problem(to, "replace.%s: %q is neither a package nor a path", from, value).
+		_ = m.problem(to, "replace.%s: %q is neither a package nor a path", from, value).
 			WithHint("a path begins with ./, ../ or /")
 	}
 }

@@ -57,7 +57,7 @@ func TestManifest(t *testing.T) {
 		{"empty", "", "is empty", 0},
 		{"no name", "description: x\n", "has no name", 1},
 		{"empty name", "name: ''\n", "name is empty", 1},
-		{"unknown key", "name: github.com/a/b\ndescriptoin: x\n", `unknown key "descriptoin"`, 2},
+		{"unknown key", "name: github.com/a/b\nsummary: x\n", `unknown key "summary"`, 2},
 		{"twice", "name: github.com/a/b\nname: github.com/a/c\n", `key "name" is given twice`, 2},
 		{"type", "name: [1]\n", "name must be a text", 1},
 		{"number", "name: github.com/a/b\ndescription: 3\n", "description must be a text", 2},

@@ -16,17 +16,29 @@ func (s Style) wrap(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Bold, Dim and the colours wrap text in their escape sequence.
-func (s Style) Bold(text string) string   { return s.wrap("1", text) }
-func (s Style) Dim(text string) string    { return s.wrap("2", text) }
-func (s Style) Red(text string) string    { return s.wrap("31", text) }
-func (s Style) Green(text string) string  { return s.wrap("32", text) }
+// Bold makes text bold.
+func (s Style) Bold(text string) string { return s.wrap("1", text) }
+
+// Dim makes text faint.
+func (s Style) Dim(text string) string { return s.wrap("2", text) }
+
+// Red makes text red.
+func (s Style) Red(text string) string { return s.wrap("31", text) }
+
+// Green makes text green.
+func (s Style) Green(text string) string { return s.wrap("32", text) }
+
+// Yellow makes text yellow.
 func (s Style) Yellow(text string) string { return s.wrap("33", text) }
-func (s Style) Blue(text string) string   { return s.wrap("34", text) }
-func (s Style) Cyan(text string) string   { return s.wrap("36", text) }
-func (s Style) BoldRed(text string) string {
-	return s.wrap("1;31", text)
-}
+
+// Blue makes text blue.
+func (s Style) Blue(text string) string { return s.wrap("34", text) }
+
+// Cyan makes text cyan.
+func (s Style) Cyan(text string) string { return s.wrap("36", text) }
+
+// BoldRed makes text bold and red.
+func (s Style) BoldRed(text string) string { return s.wrap("1;31", text) }
 
 // labelCodes are the colours given to log prefixes in turn.
 var labelCodes = [...]string{"34", "36", "32", "35", "33", "91", "94", "97"}

@@ -140,8 +140,12 @@ func (t *Transcript) imageBlock() string {
 	return "\n" + t.style.Cyan(t.fit(out.String())) + "\n"
 }
 
-// begin shows a step now, or keeps it until its turn.
+// begin shows a step now, or keeps it until its turn. Those of a dry run give
+// nothing that it would have to wait for.
 func (t *Transcript) begin(b run.Begin) string {
+	if t.dryRun {
+		return t.instruction(b)
+	}
 	if t.open != "" && t.open != b.ID {
 		t.waiting = append(t.waiting, b)
 		return ""

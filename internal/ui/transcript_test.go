@@ -112,6 +112,14 @@ func TestTranscriptKeepsResultsBelowTheirStep(t *testing.T) {
 	}
 }
 
+func TestTranscriptOfADryRunShowsEveryStep(t *testing.T) {
+	got := transcriptOf(Brief, []run.Event{{Started: &run.Started{DryRun: true}}, {Begin: &addDB}, {Begin: &say}, {Done: &run.Done{OK: true, DryRun: true}}})
+	want := "\n> add_service name=\"db\"\n\n> print msg=\"hi\"\n\nStarlark code successfully run in dry-run mode. No output was returned.\n"
+	if got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
 func TestTranscriptCleansForTerminals(t *testing.T) {
 	events := []run.Event{{Begin: &say}, {Step: "2", Result: &run.Result{Text: "a\x1b]0;evil\x07b"}}}
 	for _, tty := range []bool{true, false} {
@@ -143,6 +151,24 @@ func TestJSONPrinterWritesTheEventsAndNothingElse(t *testing.T) {
 		if _, err := run.Decode([]byte(line)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestPlainPrinterTellsOfEachImageOnce(t *testing.T) {
+	var out, talk bytes.Buffer
+	p := NewPrinter(Plain(nil, &out, &talk), Description)
+	for _, bytes := range []int64{0, 1, 2} {
+		for _, ref := range []string{"a", "b"} {
+			if err := p.Event(run.Event{Image: &run.Image{Ref: ref, Bytes: bytes, Total: 2}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if talk.String() != "preparing image a\npreparing image b\n" || out.Len() > 0 {
+		t.Errorf("stderr %q, stdout %q", talk.String(), out.String())
 	}
 }
 

@@ -163,7 +163,7 @@ type archive struct {
 // layerWith makes a layer of entries and archives.
 func (s *stageBuild) layerWith(ctx context.Context, entries *items, archives []archive) error {
 	if len(archives) == 0 {
-		return s.layerOf(ctx, entries, "")
+		return s.layerOf(ctx, entries)
 	}
 	digest, err := entries.digest(ctx)
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *stageBuild) copy(ctx context.Context, cmd *instructions.CopyCommand) er
 	if err := c.inline(cmd.SourceContents, to); err != nil {
 		return err
 	}
-	return s.layerOf(ctx, c.to, "")
+	return s.layerOf(ctx, c.to)
 }
 
 // copier makes a copier from a stage or image, or from the context if from is "".

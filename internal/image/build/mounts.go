@@ -197,7 +197,7 @@ func (m *mounter) copied(ctx context.Context, c *copier, name, target string) er
 		return err
 	}
 	held := &stageBuild{builder: m.stage.builder}
-	if err := held.layerOf(ctx, c.to, ""); err != nil {
+	if err := held.layerOf(ctx, c.to); err != nil {
 		return err
 	}
 	layer := held.layers[0]

@@ -130,9 +130,7 @@ func (s *stageBuild) execute(ctx context.Context, step Step, text string) (image
 	if err := s.run.RunStep(ctx, step); err != nil {
 		return image.Layer{}, stepFault(ctx, err, out)
 	}
-	if err := s.removeStubs(upper, step.Mounts); err != nil {
-		return image.Layer{}, err
-	}
+	s.removeStubs(upper, step.Mounts)
 	if entries, err := os.ReadDir(upper); err != nil || len(entries) == 0 {
 		return image.Layer{}, err
 	}
@@ -164,7 +162,7 @@ var stubs = []string{"/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", 
 
 // removeStubs takes away the empty files and directories that are but mount
 // points, unless the image had them before.
-func (s *stageBuild) removeStubs(upper string, mounts []Mount) error {
+func (s *stageBuild) removeStubs(upper string, mounts []Mount) {
 	below := viewOf(s.layers)
 	places := stubs
 	for _, m := range mounts {
@@ -180,7 +178,6 @@ func (s *stageBuild) removeStubs(upper string, mounts []Mount) error {
 			}
 		}
 	}
-	return nil
 }
 
 // removeEmpty removes an empty file or directory.

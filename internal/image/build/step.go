@@ -277,7 +277,7 @@ func (s *stageBuild) workdir(ctx context.Context, cmd *instructions.WorkdirComma
 	if err := place.ancestors(name, owner{}); err != nil {
 		return err
 	}
-	return s.layerOf(ctx, place.to, "")
+	return s.layerOf(ctx, place.to)
 }
 
 // absolute gives a path of the stage, which may be relative to its working directory.
@@ -289,8 +289,8 @@ func (s *stageBuild) absolute(name string) string {
 }
 
 // layerOf makes a layer of entries, unless there are none, or takes the one that
-// was made of the same before. salt is what else decides about the content.
-func (s *stageBuild) layerOf(ctx context.Context, entries *items, salt string) error {
+// was made of the same before.
+func (s *stageBuild) layerOf(ctx context.Context, entries *items) error {
 	if len(entries.list) == 0 {
 		return nil
 	}
@@ -298,7 +298,7 @@ func (s *stageBuild) layerOf(ctx context.Context, entries *items, salt string) e
 	if err != nil {
 		return err
 	}
-	return s.cached(ctx, "files\n"+digest+"\n"+salt, func() (image.Layer, error) { return entries.store(ctx, s.store) })
+	return s.cached(ctx, "files\n"+digest, func() (image.Layer, error) { return entries.store(ctx, s.store) })
 }
 
 // cached adds the layer that is remembered under a key, or makes it. A layer
