@@ -17,7 +17,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 gcc -std=gnu11 -Os -Wall -Wextra -Werror -static -s -o "$tmp/lepto-init" \
-	internal/backend/native/initsrc/init.c internal/backend/native/initsrc/enter.c
+	internal/backend/native/initsrc/*.c
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags 'netgo osusergo' -ldflags '-s -w' \
 	-o "$tmp/lepto-supervisor" ./cmd/lepto-supervisor
 CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' \

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // its C code must run before Go's runtime
@@ -16,8 +17,12 @@ func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}
+	runtime.LockOSThread() // main's thread is the process's first: see create.Filter
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "filter" {
+		os.Exit(create.Filter())
+	}
 	os.Exit(create.Main())
 }

@@ -48,7 +48,9 @@ func configure(r supervise.CreateRequest) (*configs.Config, error) {
 		config.RootPropagation = unix.MS_PRIVATE | unix.MS_REC
 	} else {
 		config.MaskPaths, config.ReadonlyPaths = maskedPaths, readonlyPaths
-		seccomp, err := filter(r.Bounding)
+	}
+	if len(r.FilterFor) > 0 {
+		seccomp, err := filter(r.FilterFor)
 		if err != nil {
 			return nil, err
 		}

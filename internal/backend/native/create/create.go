@@ -39,7 +39,9 @@ func Main() int {
 	return 0
 }
 
-// create makes the container and lets its first process run.
+// create makes the container and lets its first process run: lepto-init, as root
+// with all capabilities and without a filter, which gives up what the command
+// must not have.
 func create(r supervise.CreateRequest) (int, error) {
 	for attempt := 1; ; attempt++ {
 		pid, err := createOnce(r)
@@ -68,15 +70,13 @@ func createOnce(r supervise.CreateRequest) (int, error) {
 		return 0, err
 	}
 	p := &libcontainer.Process{
-		Args:             r.Args,
-		Env:              r.Env,
-		UID:              r.UID,
-		GID:              r.GID,
-		AdditionalGroups: r.Groups,
-		Cwd:              r.Cwd,
-		Capabilities:     capabilities(r.Bounding, r.UID),
-		ExtraFiles:       []*os.File{supervise.CreateFile(supervise.CreateStatus), supervise.CreateFile(supervise.CreateExit)},
-		Init:             true,
+		Args:         r.Args,
+		Cwd:          "/",
+		Capabilities: &configs.Capabilities{Bounding: r.Available, Permitted: r.Available, Effective: r.Available},
+		Init:         true,
+	}
+	for _, fd := range []uintptr{supervise.CreateStatus, supervise.CreateExit, supervise.CreateOrders} {
+		p.ExtraFiles = append(p.ExtraFiles, supervise.CreateFile(fd))
 	}
 	if r.Console {
 		p.ConsoleSocket = supervise.CreateFile(supervise.CreateConsole)
@@ -92,16 +92,6 @@ func createOnce(r supervise.CreateRequest) (int, error) {
 	return p.Pid()
 }
 
-// capabilities gives the sets of a process. A process of another user than root
-// starts without any, as execve(2) would have it, and gets them from a setuid
-// file only; Docker does the same.
-func capabilities(set []string, uid int) *configs.Capabilities {
-	if uid != 0 {
-		return &configs.Capabilities{Bounding: set}
-	}
-	return &configs.Capabilities{Bounding: set, Permitted: set, Effective: set}
-}
-
 // explain turns libcontainer's error into a fault; nil stays nil.
 func explain(r supervise.CreateRequest, err error) error {
 	var known *fault.Fault
@@ -115,10 +105,7 @@ func explain(r supervise.CreateRequest, err error) error {
 	if _, after, ok := strings.Cut(text, "runc init error(s): "); ok {
 		text = after
 	}
-	switch {
-	case strings.Contains(text, "chdir to cwd"):
-		return fault.New(supervise.CodeWorkDir, "working directory %q: permission denied for the user", r.Cwd)
-	case strings.Contains(text, "error mounting"):
+	if strings.Contains(text, "error mounting") {
 		return fault.New(supervise.CodeMount, "mount: %w", err)
 	}
 	return fault.New(supervise.CodeRuntime, "start container: %w", err)

@@ -13,8 +13,7 @@
  * single thread, and because it is started for every exec: a Go program of
  * libcontainer's size takes ten times as long, three times over.
  *
- * The orders are tokens that end with a NUL byte each; those of unbounded
- * number have their count first. See orders() for the sequence.
+ * See orders() for the sequence of the orders, and confine.c for their form.
  *
  * Reports are three ints: kind, stage, value. The child is made a child of the
  * supervisor, which collects it. The socket closes when the command runs.
@@ -26,11 +25,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/keyctl.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -38,7 +33,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,12 +43,6 @@ enum { ORDERS = 3, CONTAINER = 4, REPORTS = 5 };
 
 /* Kinds of reports. */
 enum { STARTED = 1, FAILED = 2, TERMINAL = 3 };
-
-/* Stages at which it may fail, as the supervisor knows them. */
-enum {
-	READ_ORDERS = 1, JOIN_CGROUP, ENTER, FORK, OPEN_TERMINAL, SET_LIMITS,
-	SET_FILTER, SET_CAPABILITIES, SET_USER, SET_DIRECTORY, EXECUTE
-};
 
 static void report(int kind, int stage, int value, int fd)
 {
@@ -85,97 +73,32 @@ static void fail(int stage)
 	_exit(126);
 }
 
-/* The orders, as they are read. */
-static char *next, *end;
-
-static char *token(void)
-{
-	char *t = next;
-	char *stop = next < end ? memchr(next, 0, end - next) : NULL;
-
-	if (!stop) {
-		errno = EPROTO;
-		fail(READ_ORDERS);
-	}
-	next = stop + 1;
-	return t;
-}
-
-static long long word(void) { return strtoll(token(), NULL, 10); }
-
-/* bits reads a set of capabilities. */
-static unsigned long long bits(void) { return strtoull(token(), NULL, 16); }
-
-static char **list(int *count)
-{
-	int n = word();
-	char **out;
-
-	if (n < 0 || n > end - next || !(out = calloc(n + 1, sizeof *out))) {
-		errno = EPROTO;
-		fail(READ_ORDERS);
-	}
-	for (int i = 0; i < n; i++)
-		out[i] = token();
-	if (count)
-		*count = n;
-	return out;
-}
-
 static struct {
 	char **cgroups; /* cgroup.procs files to join */
 	char *keyring;
 	int tty, rows, cols;
 	char **limits; /* kind, soft and hard limit, kind, … */
 	int nlimits;
-	unsigned long long bounding, permitted;
-	long uid, gid;
-	char **groups;
-	int ngroups;
-	char *cwd;
 	char **env, **argv;
-	struct sock_fprog filter;
+	struct confinement confinement;
 } o;
 
 static void orders(void)
 {
-	struct stat st;
-	char *data;
-	long size;
-
-	if (fstat(ORDERS, &st) < 0 || !(data = malloc(st.st_size + 1)))
-		fail(READ_ORDERS);
-	if (pread(ORDERS, data, st.st_size, 0) != st.st_size) {
-		errno = EPROTO;
-		fail(READ_ORDERS);
-	}
-	next = data;
-	end = data + st.st_size;
+	read_orders(ORDERS, fail);
 	o.cgroups = list(NULL);
 	o.keyring = token();
 	o.tty = word();
 	o.rows = word();
 	o.cols = word();
 	o.limits = list(&o.nlimits);
-	o.bounding = bits();
-	o.permitted = bits();
-	o.uid = word();
-	o.gid = word();
-	o.groups = list(&o.ngroups);
-	o.cwd = token();
 	o.env = list(NULL);
 	o.argv = list(NULL);
-	size = word(); /* of the filter, in bytes; it follows as it is */
-	if (size < 0 || size != end - next || size % sizeof(struct sock_filter) || !o.argv[0]) {
+	read_confinement(&o.confinement);
+	if (!o.argv[0]) {
 		errno = EPROTO;
 		fail(READ_ORDERS);
 	}
-	o.filter.len = size / sizeof(struct sock_filter);
-	if (size > 0 && !(o.filter.filter = malloc(size)))
-		fail(READ_ORDERS);
-	if (size > 0)
-		memcpy(o.filter.filter, next, size);
-	close(ORDERS);
 }
 
 static void join_cgroups(void)
@@ -210,56 +133,6 @@ static void set_limits(void)
 	}
 }
 
-static void set_filter(void)
-{
-	if (o.filter.len == 0)
-		return;
-	/* Without no_new_privs this needs CAP_SYS_ADMIN: before they go. */
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		    SECCOMP_FILTER_FLAG_SPEC_ALLOW, &o.filter) < 0)
-		fail(SET_FILTER);
-}
-
-static void drop_bounding(void)
-{
-	for (int c = 0; c < 64; c++) {
-		if (o.bounding >> c & 1)
-			continue;
-		if (prctl(PR_CAPBSET_READ, c) < 0)
-			return; /* beyond the kernel's last one */
-		if (prctl(PR_CAPBSET_DROP, c) < 0)
-			fail(SET_CAPABILITIES);
-	}
-}
-
-static void set_user(void)
-{
-	gid_t *groups = calloc(o.ngroups + 1, sizeof *groups);
-
-	if (!groups)
-		fail(SET_USER);
-	for (int i = 0; i < o.ngroups; i++)
-		groups[i] = strtoul(o.groups[i], NULL, 10);
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setgroups(o.ngroups, groups) < 0 ||
-	    setresgid(o.gid, o.gid, o.gid) < 0 || setresuid(o.uid, o.uid, o.uid) < 0)
-		fail(SET_USER);
-}
-
-static void set_capabilities(void)
-{
-	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[2];
-
-	for (int i = 0; i < 2; i++) {
-		data[i].permitted = data[i].effective = o.permitted >> (32 * i);
-		data[i].inheritable = 0;
-	}
-	if (prctl(PR_SET_KEEPCAPS, 0) < 0 || syscall(SYS_capset, &head, data) < 0)
-		fail(SET_CAPABILITIES);
-	/* A kernel without ambient capabilities has none to clear. */
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-}
-
 static void set_terminal(void)
 {
 	int master;
@@ -269,42 +142,19 @@ static void set_terminal(void)
 	if (!o.tty)
 		return;
 	master = open_terminal(o.rows, o.cols);
-	if (master < 0 || take_terminal(master) < 0 || fchown(0, o.uid, -1) < 0)
+	if (master < 0 || take_terminal(master) < 0 || fchown(0, o.confinement.uid, -1) < 0)
 		fail(OPEN_TERMINAL);
 	report(TERMINAL, 0, 0, master);
 	close(master);
 }
 
-/* own_pipes lets the user open /dev/stdout and its like by name. Only pipes:
- * other files are somebody's on the host. */
-static void own_pipes(void)
-{
-	struct stat st;
-
-	for (int fd = 0; fd < 3; fd++)
-		if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
-		    fchown(fd, o.uid, -1) < 0)
-			continue; /* a nicety, no more */
-}
-
 static void child(void)
 {
-	int arrived;
-
 	set_terminal();
-	own_pipes();
 	set_limits();
 	/* Not the supervisor's session keyring; the name is libcontainer's. */
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, o.keyring);
-	umask(022);
-	set_filter();
-	arrived = chdir(o.cwd) == 0;
-	drop_bounding();
-	set_user();
-	/* Some directories only the user may enter, some only root. */
-	if (!arrived && chdir(o.cwd) < 0)
-		fail(SET_DIRECTORY);
-	set_capabilities();
+	confine(&o.confinement);
 	environ = o.env;
 	errno = execute(o.argv);
 	fail(EXECUTE);

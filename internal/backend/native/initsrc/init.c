@@ -2,7 +2,7 @@
  * lepto-init: the first process of a container. (The mode "enter" is another
  * program: see enter.c.)
  *
- *   lepto-init MODE STATUS EXIT COMMAND [ARG...]
+ *   lepto-init MODE STATUS EXIT ORDERS COMMAND [ARG...]
  *
  * MODE is
  *   init  fork COMMAND, forward signals to it, reap orphans, and when it ends
@@ -11,8 +11,15 @@
  *         copied to standard output;
  *   exec  become COMMAND: nothing but the report below.
  *
+ * ORDERS is a descriptor of what COMMAND is run with: the environment and a
+ * confinement (confine.c). This program is started as root with all
+ * capabilities and without a filter, in the finished container; the confinement
+ * comes first of all. The environment comes this way because libc reads some
+ * variables before, and they are the image's.
+ *
  * STATUS is a descriptor that closes when COMMAND has been executed. If it
- * can't be, the errno is written to it first, as a native int. The lookup in
+ * can't be, the errno and the stage that failed are written to it first, as
+ * native ints. The lookup in
  * PATH is done here, not by libc's execvp: that one hands files it can't
  * execute to a shell, which hides a wrong architecture.
  *
@@ -120,19 +127,20 @@ int execute(char **argv)
 	return errno;
 }
 
-static void run(int status, char **argv)
-{
-	int why = execute(argv);
+static int status; /* the descriptor */
 
-	write_all(status, (const char *)&why, sizeof why);
-	_exit(why == ENOENT ? NOT_FOUND : CANNOT_RUN);
+static void report_failure(int stage)
+{
+	int words[2] = {errno, stage};
+
+	write_all(status, (const char *)words, sizeof words);
+	_exit(stage == EXECUTE && words[0] == ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
-static void fail(int status)
+static void run(char **argv)
 {
-	int why = errno;
-	write_all(status, (const char *)&why, sizeof why);
-	_exit(CANNOT_RUN);
+	errno = execute(argv);
+	report_failure(EXECUTE);
 }
 
 /* record writes "code signal\n". */
@@ -278,46 +286,66 @@ static void watch(pid_t child, int master, int exit_fd, const sigset_t *set)
 	}
 }
 
-static void start(int tty, int status, int exit_fd, char **argv)
+static void start(int tty, int exit_fd, char **argv)
 {
 	sigset_t set, before;
 	int master = -1;
 	pid_t child;
 
-	/* The descriptors held here are files of the host: keep them from the
-	 * container's processes, which may run as the same user. */
-	prctl(PR_SET_DUMPABLE, 0);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	forward_everything_but_own(&set);
 	sigprocmask(SIG_BLOCK, &set, &before);
 	if (tty && (master = open_terminal(24, 80)) < 0)
-		fail(status);
+		report_failure(OPEN_TERMINAL);
 	child = fork();
 	if (child < 0)
-		fail(status);
+		report_failure(FORK);
 	if (child == 0) {
 		if (tty ? take_terminal(master) < 0 : setpgid(0, 0) < 0)
-			fail(status);
+			report_failure(OPEN_TERMINAL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		run(status, argv);
+		run(argv);
 	}
 	close(status);
 	watch(child, master, exit_fd, &set);
+}
+
+/* obey takes the orders, and returns as confined as the command is to be. */
+static void obey(int orders)
+{
+	struct confinement c = {0};
+	char **env;
+
+	/* The descriptors held here are files of the host: keep them from the
+	 * container's processes, which may run as the same user. Executing the
+	 * command ends this. */
+	prctl(PR_SET_DUMPABLE, 0);
+	read_orders(orders, report_failure);
+	env = list(NULL);
+	read_confinement(&c);
+	/* A terminal is the user's; it is of the container's own devpts. */
+	if (isatty(0) && fchown(0, c.uid, -1) < 0)
+		report_failure(OPEN_TERMINAL);
+	confine(&c);
+	environ = env;
+	/* Becoming another user has set it as a sysctl says. */
+	prctl(PR_SET_DUMPABLE, 0);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "enter") == 0)
 		return enter();
-	if (argc < 5)
+	if (argc < 6)
 		return 2;
-	int status = number(argv[2]);
 	int exit_fd = number(argv[3]);
 
+	status = number(argv[2]);
 	cloexec(status);
 	cloexec(exit_fd);
+	obey(number(argv[4]));
 	if (strcmp(argv[1], "exec") == 0)
-		run(status, argv + 4);
-	start(strcmp(argv[1], "tty") == 0, status, exit_fd, argv + 4);
+		run(argv + 5);
+	start(strcmp(argv[1], "tty") == 0, exit_fd, argv + 5);
 	return 2;
 }

@@ -9,18 +9,16 @@ import "os"
 // CreateRequest describes a container completely: what Spec leaves to be looked
 // up is looked up.
 type CreateRequest struct {
-	Spec     Spec     `json:"spec"`
-	StateDir string   `json:"state_dir"` // for libcontainer's own files
-	Root     string   `json:"root"`      // the mounted root file system
-	Binds    []Bind   `json:"binds,omitempty"`
-	Args     []string `json:"args"` // with the init
-	Env      []string `json:"env"`
-	Cwd      string   `json:"cwd"`
-	UID      int      `json:"uid"`
-	GID      int      `json:"gid"`
-	Groups   []int    `json:"groups"`
-	Bounding []string `json:"bounding"` // capabilities
-	Console  bool     `json:"console,omitempty"`
+	Spec      Spec     `json:"spec"`
+	StateDir  string   `json:"state_dir"` // for libcontainer's own files
+	Root      string   `json:"root"`      // the mounted root file system
+	Binds     []Bind   `json:"binds,omitempty"`
+	Args      []string `json:"args"`      // with the init, which confines itself
+	Available []string `json:"available"` // all capabilities there are
+	// FilterFor asks for the system call filter that goes with these
+	// capabilities, where the orders have none.
+	FilterFor []string `json:"filter_for,omitempty"`
+	Console   bool     `json:"console,omitempty"`
 }
 
 // Bind is a host path that is shown in the container.
@@ -44,6 +42,7 @@ const (
 	CreateStderr
 	CreateStatus  // the init's descriptor 3
 	CreateExit    // the init's descriptor 4
+	CreateOrders  // the init's descriptor 5
 	CreateConsole // a socket that receives the terminal, with Console
 )
 

@@ -22,61 +22,34 @@ import (
 
 // orders are what it is to do.
 type orders struct {
-	cgroups  []string
-	keyring  string
-	tty      bool
-	rows     uint16
-	cols     uint16
-	limits   []supervise.Ulimit
-	bounding uint64
-	identity identity
-	cwd      string
-	env      []string
-	args     []string
-	filter   []byte
+	cgroups []string
+	keyring string
+	tty     bool
+	rows    uint16
+	cols    uint16
+	limits  []supervise.Ulimit
+	env     []string
+	args    []string
+	confinement
 }
 
 // encode writes the orders as lepto-init reads them.
 func (o orders) encode() []byte {
-	var b []byte
-	text := func(items ...string) {
-		for _, s := range items {
-			b = append(append(b, s...), 0)
-		}
-	}
-	number := func(n int) { text(strconv.Itoa(n)) }
-	list := func(items []string) {
-		number(len(items))
-		text(items...)
-	}
-	list(o.cgroups)
-	text(o.keyring)
-	number(map[bool]int{true: 1}[o.tty])
-	number(int(o.rows))
-	number(int(o.cols))
+	var e encoder
+	e.list(o.cgroups)
+	e.text(o.keyring)
+	e.flag(o.tty)
+	e.number(int(o.rows))
+	e.number(int(o.cols))
 	var limits []string
 	for _, l := range o.limits {
 		value := strconv.FormatUint(l.Value, 10)
 		limits = append(limits, strconv.Itoa(l.Type), value, value)
 	}
-	list(limits)
-	permitted := o.bounding
-	if o.identity.uid != 0 {
-		permitted = 0 // see create.capabilities
-	}
-	text(strconv.FormatUint(o.bounding, 16), strconv.FormatUint(permitted, 16))
-	number(o.identity.uid)
-	number(o.identity.gid)
-	var groups []string
-	for _, g := range o.identity.groups {
-		groups = append(groups, strconv.Itoa(g))
-	}
-	list(groups)
-	text(o.cwd)
-	list(o.env)
-	list(o.args)
-	number(len(o.filter))
-	return append(b, o.filter...)
+	e.list(limits)
+	e.list(o.env)
+	e.list(o.args)
+	return o.confinement.append(e)
 }
 
 // stage is where lepto-init failed.

@@ -97,7 +97,11 @@ func (e *execution) orders() (orders, error) {
 	if err != nil {
 		return orders{}, err
 	}
-	_, caps, err := bounding(e.c.spec)
+	all, err := available()
+	if err != nil {
+		return orders{}, err
+	}
+	_, caps, err := bounding(e.c.spec, all)
 	if err != nil {
 		return orders{}, err
 	}
@@ -121,7 +125,8 @@ func (e *execution) orders() (orders, error) {
 	return orders{
 		cgroups: e.c.group.procs(e.c.current().PID), keyring: "_ses." + e.c.spec.ID,
 		tty: e.req.TTY, rows: e.req.Rows, cols: e.req.Cols, limits: limits,
-		bounding: caps, identity: id, cwd: e.cwd, env: e.env, args: e.req.Args, filter: filter,
+		env: e.env, args: e.req.Args,
+		confinement: confinement{bounding: caps, identity: id, cwd: e.cwd, filter: filter},
 	}, nil
 }
 

@@ -76,7 +76,9 @@ func environment(spec supervise.Spec, id identity, tty bool, env ...string) []st
 		out = append(out, "TERM=xterm")
 	}
 	out = append(out, "HOME="+id.home)
-	return merge(slices.Concat(out, spec.Env, env))
+	return merge(slices.DeleteFunc(slices.Concat(out, spec.Env, env), func(entry string) bool {
+		return entry == "HOME=" // as if it weren't set
+	}))
 }
 
 // merge keeps the last value of each variable, in order of first appearance.
@@ -95,8 +97,8 @@ func merge(env []string) []string {
 	return out
 }
 
-// checkWorkDir makes sure the working directory can be one: libcontainer makes
-// a missing one, and has no good words for a file in its place.
+// checkWorkDir makes sure the working directory can be one: lepto-init makes a
+// missing one.
 func checkWorkDir(root, cwd string) (string, error) {
 	if cwd == "" {
 		return "/", nil

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,11 +36,11 @@ func (c *container) start() error {
 	if err := c.prepare(); err != nil {
 		return diskFault(err)
 	}
-	request, err := c.request()
+	request, orders, err := c.request()
 	if err != nil {
 		return diskFault(err)
 	}
-	return diskFault(c.run(request))
+	return diskFault(c.run(request, orders))
 }
 
 // prepare makes the files that a container needs.
@@ -74,36 +77,44 @@ func (c *container) prepare() error {
 // lcDir is where libcontainer keeps its own files.
 func (c *container) lcDir() string { return filepath.Join(c.dir, "lc") }
 
-// request completes the spec.
-func (c *container) request() (supervise.CreateRequest, error) {
+// request completes the spec: what is lepto-create's, and the orders of the
+// container's first process.
+func (c *container) request() (supervise.CreateRequest, []byte, error) {
 	root := c.root.path()
 	none := supervise.CreateRequest{}
 	id, err := identify(root, c.spec.User)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
 	cwd, err := checkWorkDir(root, c.spec.Cwd)
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
-	caps, _, err := bounding(c.spec)
+	all, err := available()
 	if err != nil {
-		return none, err
+		return none, nil, err
 	}
-	return supervise.CreateRequest{
-		Spec:     c.spec,
-		StateDir: c.lcDir(),
-		Root:     root,
-		Binds:    c.binds(),
-		Args:     append([]string{initPath(c.spec), initMode(c.spec), "3", "4"}, c.spec.Args...),
-		Env:      environment(c.spec, id, c.spec.TTY),
-		Cwd:      cwd,
-		UID:      id.uid,
-		GID:      id.gid,
-		Groups:   id.groups,
-		Bounding: caps,
-		Console:  c.console(),
-	}, nil
+	names, bits, err := bounding(c.spec, all)
+	if err != nil {
+		return none, nil, err
+	}
+	request := supervise.CreateRequest{
+		Spec:      c.spec,
+		StateDir:  c.lcDir(),
+		Root:      root,
+		Binds:     c.binds(),
+		Args:      append([]string{initPath(c.spec), initMode(c.spec), "3", "4", "5"}, c.spec.Args...),
+		Available: slices.Sorted(maps.Keys(all)),
+		Console:   c.console(),
+	}
+	program, err := c.filterFor(names, bits)
+	if err != nil {
+		slog.Warn("no system call filter to be had in advance", "err", err)
+		request.FilterFor = names
+	}
+	var e encoder
+	e.list(environment(c.spec, id, c.spec.TTY))
+	return request, confinement{make: true, bounding: bits, identity: id, cwd: cwd, filter: program}.append(e), nil
 }
 
 // console reports whether the terminal is this process's to hold: the init does
@@ -167,7 +178,7 @@ func initMode(spec supervise.Spec) string {
 }
 
 // run has the container made and waits until it has executed the command.
-func (c *container) run(request supervise.CreateRequest) error {
+func (c *container) run(request supervise.CreateRequest, orders []byte) error {
 	stdio, err := c.output.writers()
 	if err != nil {
 		return err
@@ -184,7 +195,12 @@ func (c *container) run(request supervise.CreateRequest) error {
 		return err
 	}
 	defer exit.Close()
-	pid, err := c.create(request, stdio.in, stdio.out, stdio.err, statusW, exit)
+	told, err := memoryFile("orders", orders)
+	if err != nil {
+		return err
+	}
+	defer told.Close()
+	pid, err := c.create(request, stdio.in, stdio.out, stdio.err, statusW, exit, told)
 	if err != nil {
 		return err
 	}
@@ -193,10 +209,10 @@ func (c *container) run(request supervise.CreateRequest) error {
 	c.process = process
 	c.mu.Unlock()
 	statusW.Close()
-	if errno, err := readErrno(status); err != nil || errno != 0 {
+	if errno, stage, err := readFailure(status); err != nil || errno != 0 {
 		process.wait()
 		if err == nil {
-			err = commandFault(c.root.path(), c.spec, errno)
+			err = c.notRun(errno, stage)
 		}
 		return err
 	}
@@ -207,7 +223,8 @@ func (c *container) run(request supervise.CreateRequest) error {
 // time any more; nor needs it one.
 func (c *container) running(pid int) error {
 	ticks, _, err := supervise.StartTime(pid)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	// ESRCH: it went while its file was open.
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	return c.update(func(s *supervise.State) {
@@ -290,17 +307,30 @@ func memoryFile(name string, data []byte) (*os.File, error) {
 	return f, nil
 }
 
-// readErrno waits for the init's report: it ends with nothing said once the
+// readFailure waits for the init's report: it ends with nothing said once the
 // command has been executed.
-func readErrno(status io.Reader) (unix.Errno, error) {
-	data, err := io.ReadAll(io.LimitReader(status, 4))
+func readFailure(status io.Reader) (unix.Errno, stage, error) {
+	data, err := io.ReadAll(io.LimitReader(status, 8))
 	if err != nil {
-		return 0, fmt.Errorf("read the init's report: %w", err)
+		return 0, 0, fmt.Errorf("read the init's report: %w", err)
 	}
-	if len(data) < 4 {
-		return 0, nil
+	if len(data) < 8 {
+		return 0, 0, nil
 	}
-	return unix.Errno(binary.NativeEndian.Uint32(data)), nil
+	return unix.Errno(binary.NativeEndian.Uint32(data)), stage(binary.NativeEndian.Uint32(data[4:])), nil
+}
+
+// notRun explains a first process that did not come to execute the command.
+func (c *container) notRun(errno unix.Errno, at stage) error {
+	switch {
+	case at == stageExecute:
+		return commandFault(c.root.path(), c.spec, errno)
+	case at == stageDirectory && errno == unix.EACCES:
+		return fault.New(supervise.CodeWorkDir, "working directory %q: permission denied for the user", c.spec.Cwd)
+	case at == stageDirectory:
+		return fault.New(supervise.CodeWorkDir, "working directory %q: %w", c.spec.Cwd, errno)
+	}
+	return fault.New(supervise.CodeRuntime, "start container: %s: %w", at, errno)
 }
 
 // child is a first process that this supervisor has started.
