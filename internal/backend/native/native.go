@@ -91,6 +91,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if !filepath.IsAbs(cfg.Home) {
 		return nil, fmt.Errorf("home %q is not absolute: %w", cfg.Home, fault.ErrInvalid)
 	}
+	if err := refuseChroot(); err != nil {
+		return nil, err
+	}
 	b := &Backend{cfg: cfg, log: cfg.Logger, launcher: cfg.Launcher, enclaves: map[backend.EnclaveID]*Enclave{}}
 	if b.log == nil {
 		b.log = slog.Default()

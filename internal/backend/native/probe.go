@@ -45,7 +45,7 @@ type Check struct {
 func Probe(ctx context.Context, home string) []Check {
 	checks := []Check{checkRoot(), checkKernel(), checkNamespaces(ctx), checkCgroups(), checkSeccomp()}
 	if os.Geteuid() == 0 {
-		checks = append(checks, checkOverlay(home), checkNetwork(ctx))
+		checks = append(checks, checkChroot(), checkOverlay(home), checkNetwork(ctx))
 	}
 	return append(checks, checkForwarding(), checkMemory(), checkDisk(home))
 }
@@ -78,6 +78,13 @@ func checkRoot() Check {
 		}
 	}
 	return c
+}
+
+func checkChroot() Check {
+	if err := refuseChroot(); err != nil {
+		return Check{"root directory", CheckFail, err.Error(), "run lepto outside of a chroot"}
+	}
+	return Check{Name: "root directory", Status: CheckOK, Found: "the mount namespace's own"}
 }
 
 // minKernel is the first with pidfd_open(2) and close_range(2), and with
