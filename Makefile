@@ -28,7 +28,7 @@ bin/lepto: $(GO_SOURCES) $(SUPERVISOR) $(CREATE) $(INIT)
 
 # One script builds all three, static: the resident supervisor, the short-lived
 # creator with libcontainer and seccomp, and the containers' init.
-$(SUPERVISOR) $(CREATE) $(INIT) &: $(shell find cmd/lepto-supervisor cmd/lepto-create internal/backend internal/fault -name '*.go' -not -name '*_test.go' 2>/dev/null) $(wildcard internal/backend/native/initsrc/*.c) scripts/build-supervisor.sh | deps
+$(SUPERVISOR) $(CREATE) $(INIT) &: $(shell find cmd/lepto-supervisor cmd/lepto-create internal/backend internal/fault -name '*.go' -not -name '*_test.go' 2>/dev/null) $(wildcard internal/backend/native/initsrc/*.[ch]) scripts/build-supervisor.sh | deps
 	./scripts/build-supervisor.sh
 
 deps: ## install what building and testing need, from apt, where it is missing

@@ -4,7 +4,10 @@
 //
 // It is a program apart because of its size: libcontainer starts its own
 // executable three times for a container, and leaves some 10 MB in the memory
-// of whoever calls it. It runs in the supervisor's mount namespace, where the
+// of whoever calls it. Of the 105 ms of processor time that a start takes (Linux
+// 6.18 in a virtual machine with costly page faults, where a Go program that
+// does nothing takes 5 ms), 30 are this program's and 35 those of libcontainer's
+// second stage, in the container. It runs in the supervisor's mount namespace, where the
 // root is mounted. It decides nothing: what is not libcontainer's business is
 // settled in the request.
 package create
@@ -49,7 +52,7 @@ func create(r supervise.CreateRequest) (int, error) {
 		// just as this one was about to be made in it.
 		raced := errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "cgroup")
 		if !raced || attempt == 3 {
-			return pid, explain(r, err)
+			return pid, explain(err)
 		}
 		if err := os.RemoveAll(r.StateDir); err != nil {
 			return 0, err
@@ -93,7 +96,7 @@ func createOnce(r supervise.CreateRequest) (int, error) {
 }
 
 // explain turns libcontainer's error into a fault; nil stays nil.
-func explain(r supervise.CreateRequest, err error) error {
+func explain(err error) error {
 	var known *fault.Fault
 	if err == nil || errors.As(err, &known) {
 		return err

@@ -26,7 +26,7 @@ type container struct {
 	programs programs
 	children *children
 	stubs    []string // in the root, to be removed at the end
-	program  []byte   // the system call filter, once it has been read
+	program  []byte   // the system call filter, where it is known
 
 	mu       sync.Mutex
 	state    supervise.State

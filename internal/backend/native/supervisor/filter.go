@@ -13,9 +13,9 @@ import (
 )
 
 // filter gives the container's system call filter, for the commands that are
-// run in it later: nil where it has none. It is asked of the kernel, from the
-// container's first process, so it is the same to the byte, whoever made it,
-// and need not be compiled again (10 ms of processor time with libseccomp).
+// run in it later: nil where it has none. A supervisor that did not start the
+// container asks the kernel, which has it from the container's first process: it
+// is the same to the byte, whichever version of lepto made it.
 func (c *container) filter() ([]byte, error) {
 	if c.spec.Privileged {
 		return nil, nil

@@ -2,9 +2,9 @@ package supervisor
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,9 +38,11 @@ func trim() {
 		if len(fields) < 6 || !strings.HasPrefix(fields[5], "/") || strings.Contains(fields[1], "w") {
 			continue
 		}
-		var from, to uintptr
-		if n, _ := fmt.Sscanf(fields[0], "%x-%x", &from, &to); n == 2 {
-			spans = append(spans, [2]uintptr{from, to})
+		from, to, _ := strings.Cut(fields[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 == nil && err2 == nil {
+			spans = append(spans, [2]uintptr{uintptr(start), uintptr(end)})
 		}
 	}
 	for _, s := range spans {
@@ -50,10 +52,14 @@ func trim() {
 
 var trimming atomic.Bool
 
+// quiet is how long a supervisor may stay large after a request. A trim takes
+// some 3 ms of processor time, what it drops as much again at the next request.
+const quiet = 150 * time.Millisecond
+
 // trimLater trims once things are quiet.
 func trimLater() {
 	if trimming.CompareAndSwap(false, true) {
-		time.AfterFunc(500*time.Millisecond, func() {
+		time.AfterFunc(quiet, func() {
 			trimming.Store(false)
 			trim()
 		})

@@ -112,6 +112,9 @@ func (c *container) request() (supervise.CreateRequest, []byte, error) {
 		slog.Warn("no system call filter to be had in advance", "err", err)
 		request.FilterFor = names
 	}
+	c.mu.Lock()
+	c.program = program
+	c.mu.Unlock()
 	var e encoder
 	e.list(environment(c.spec, id, c.spec.TTY))
 	return request, confinement{make: true, bounding: bits, identity: id, cwd: cwd, filter: program}.append(e), nil
