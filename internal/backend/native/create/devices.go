@@ -96,8 +96,8 @@ func hostDevices(dir string) ([]*devices.Device, error) {
 		switch {
 		case err != nil && path == dir:
 			return err
-		case err != nil: // gone meanwhile
-			return nil
+		case err != nil:
+			return nil //nolint:nilerr // gone meanwhile
 		case slices.Contains(ownDev, path) && e.IsDir():
 			return fs.SkipDir
 		case e.Type()&fs.ModeDevice == 0 || slices.Contains(ownDev, path):

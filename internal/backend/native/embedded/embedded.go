@@ -121,7 +121,7 @@ func write(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // fails once it is renamed
+	defer func() { _ = os.Remove(tmp.Name()) }() // fails once it is renamed
 	_, err = tmp.Write(data)
 	err = errors.Join(err, tmp.Chmod(mode(filepath.Base(path))), tmp.Sync(), tmp.Close())
 	if err != nil {

@@ -184,7 +184,7 @@ func TestWaitSurvivesTheSupervisor(t *testing.T) {
 func TestRestartAlwaysAfterAdoption(t *testing.T) {
 	s := spec(t, "echo run; sleep 1000")
 	s.RestartAlways = true
-	h := start(t, s)
+	start(t, s)
 	killSupervisor(t, s.Dir)
 	h, err := launcher.Adopt(t.Context(), s.Dir)
 	must(t, err)

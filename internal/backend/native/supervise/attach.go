@@ -177,7 +177,7 @@ func (p *process) follow() {
 // abandon ends the copying of a command that did not start.
 func (p *process) abandon() {
 	for _, c := range p.copies {
-		c.finish()
+		_ = c.finish()
 	}
 }
 
@@ -226,7 +226,7 @@ func (p *process) Wait() (int, error) {
 				to = p.spec.Stdout
 			}
 			if to != nil {
-				io.WriteString(to, p.reply.Reason+"\n")
+				_, _ = io.WriteString(to, p.reply.Reason+"\n")
 			}
 		}
 	})

@@ -138,7 +138,7 @@ func (h *Handle) stoppedFiles(ctx context.Context, path string) (io.ReadCloser, 
 	}
 	if err := p.told(); err != nil {
 		r.Close()
-		p.cmd.Wait()
+		_ = p.cmd.Wait()
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
@@ -180,7 +180,7 @@ func (r *helperReader) Close() error {
 	if !r.waited {
 		r.waited = true
 		r.p.cmd.Process.Kill()
-		r.p.cmd.Wait()
+		_ = r.p.cmd.Wait() // killed, as meant
 	}
 	return err
 }

@@ -143,7 +143,7 @@ func (l Launcher) spawn(ctx context.Context, patience time.Duration, dir, mode s
 	// It outlives this function, by days; only its exit status is collected
 	// here, so that it leaves no zombie if it ends before this process does.
 	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
+	go func() { _ = cmd.Wait(); close(ended) }()
 	stop := context.AfterFunc(ctx, func() { readyR.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var ready Ready
@@ -163,6 +163,7 @@ func (l Launcher) spawn(ctx context.Context, patience time.Duration, dir, mode s
 
 // command describes a supervisor's process.
 func (l Launcher) command(dir, mode string, args ...string) *exec.Cmd {
+	//nolint:noctx // it outlives every context of its starter
 	cmd := exec.Command(l.Supervisor, append([]string{mode, dir}, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}

@@ -64,7 +64,7 @@ func (p *process) input(set *descriptorSet) (int, error) {
 	// back for hours. It ends with its reader, or with the first write to a
 	// command that is gone.
 	go func() {
-		io.Copy(w, p.spec.Stdin)
+		_, _ = io.Copy(w, p.spec.Stdin)
 		w.Close()
 	}()
 	return fd(r), nil
@@ -104,7 +104,7 @@ func fd(f *os.File) int { return int(f.Fd()) }
 // terminal says so.
 func feedTerminal(terminal io.Writer, from io.Reader) {
 	if _, err := io.Copy(terminal, from); err == nil {
-		terminal.Write([]byte{4})
+		_, _ = terminal.Write([]byte{4})
 	}
 }
 

@@ -68,7 +68,7 @@ func newGroup(name string) (*group, error) {
 func magic(path string) (int64, error) {
 	var st unix.Statfs_t
 	err := unix.Statfs(path, &st)
-	return int64(st.Type), err
+	return st.Type, err
 }
 
 // dirs are the directories, each once, sorted.
@@ -132,7 +132,7 @@ func (g *group) kill() error {
 func (g *group) killOnce(pids []int, freeze bool) {
 	if p, ok := g.paths[""]; ok && os.WriteFile(filepath.Join(p, "cgroup.kill"), []byte("1"), 0) == nil {
 		// All of v2; on hybrid hosts a process may be in v1 alone, so go on.
-		defer g.freeze(false)
+		defer func() { _ = g.freeze(false) }()
 	}
 	if freeze && g.freeze(true) == nil {
 		if frozen, err := g.pids(); err == nil {
@@ -142,7 +142,7 @@ func (g *group) killOnce(pids []int, freeze bool) {
 	for _, pid := range pids {
 		unix.Kill(pid, unix.SIGKILL)
 	}
-	g.freeze(false)
+	_ = g.freeze(false) // the dead need no thaw
 }
 
 // pids lists the processes of all hierarchies and of the cgroups below: after a
@@ -216,7 +216,7 @@ func (g *group) freeze(frozen bool) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			os.WriteFile(file, []byte(off), 0)
+			_ = os.WriteFile(file, []byte(off), 0)
 			return fmt.Errorf("processes do not freeze within %s", freezePatience)
 		}
 	}

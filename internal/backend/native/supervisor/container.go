@@ -97,7 +97,7 @@ func (c *container) update(change func(*supervise.State)) error {
 
 // live follows the process through its ends and restarts. It returns when it
 // has ended for good.
-func (c *container) live(ctx context.Context) {
+func (c *container) live() {
 	pause := 100 * time.Millisecond
 	for {
 		began := time.Now()
@@ -130,7 +130,7 @@ func (c *container) finish(exit backend.Exit) {
 	if exit.At.IsZero() {
 		exit.At = time.Now()
 	}
-	c.update(func(s *supervise.State) {
+	_ = c.update(func(s *supervise.State) { // it has logged its error
 		s.Phase = supervise.PhaseExited
 		s.Exit = exit
 		s.PID, s.PIDStart = 0, 0
@@ -179,7 +179,7 @@ func (c *container) failed(err error) {
 	}
 	os.RemoveAll(c.lcDir())
 	removeStubs(c.root.path(), c.stubs)
-	c.update(func(s *supervise.State) {
+	_ = c.update(func(s *supervise.State) { // it has logged its error
 		s.Phase = supervise.PhaseFailed
 		s.Error = supervise.Fail(err)
 		s.PID, s.PIDStart = 0, 0
@@ -228,7 +228,7 @@ func (c *container) kill(ctx context.Context, ended chan struct{}, process proce
 	default:
 	}
 	if process != nil {
-		process.signal(unix.SIGKILL)
+		_ = process.signal(unix.SIGKILL) // it may be gone
 	}
 	if err := c.group.kill(); err != nil {
 		return backend.Exit{}, err

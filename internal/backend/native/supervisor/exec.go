@@ -28,7 +28,7 @@ func (c *container) exec(conn *net.UnixConn, req supervise.Request, files []*os.
 			c.execs.Done()
 			err = fmt.Errorf("exec of nothing: %w", fault.ErrInvalid)
 		}
-		supervise.Send(conn, supervise.Reply{Error: supervise.Fail(err)})
+		_ = supervise.Send(conn, supervise.Reply{Error: supervise.Fail(err)})
 		return
 	}
 	defer c.execs.Done()
@@ -37,7 +37,7 @@ func (c *container) exec(conn *net.UnixConn, req supervise.Request, files []*os.
 	if err != nil {
 		reply = supervise.Reply{Error: supervise.Fail(err)}
 	}
-	supervise.Send(conn, reply)
+	_ = supervise.Send(conn, reply) // who asked may be gone
 }
 
 // An execution is one command run in the container besides its own.

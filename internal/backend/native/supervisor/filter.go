@@ -48,7 +48,7 @@ func (c *children) filterOf(pid int) ([]byte, error) {
 	if err := unix.PtraceSeize(pid); err != nil {
 		return nil, fmt.Errorf("trace process %d: %w", pid, err)
 	}
-	defer unix.PtraceDetach(pid)
+	defer func() { _ = unix.PtraceDetach(pid) }()
 	if err := unix.PtraceInterrupt(pid); err != nil {
 		return nil, fmt.Errorf("interrupt process %d: %w", pid, err)
 	}

@@ -116,12 +116,12 @@ func readFilter(path string) ([]byte, error) {
 func writeFilter(path string, program []byte) error {
 	sum := sha256.Sum256(program)
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	os.Remove(tmp) // left by one with the same number, long ago
+	_ = os.Remove(tmp) // left by one with the same number, long ago
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp) // fails once it is renamed
+	defer func() { _ = os.Remove(tmp) }() // fails once it is renamed
 	_, err = f.Write(append(sum[:], program...))
 	err = errors.Join(err, f.Chmod(0o600), f.Close())
 	if err != nil {

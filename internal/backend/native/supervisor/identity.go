@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path"
@@ -115,10 +116,10 @@ func checkWorkDir(root, cwd string) (string, error) {
 		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_DIRECTORY,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		unix.Close(fd)
-	case unix.ENOENT:
+	case errors.Is(err, unix.ENOENT):
 	default:
 		return "", fault.New(supervise.CodeWorkDir, "working directory %q: %w", cwd, err)
 	}

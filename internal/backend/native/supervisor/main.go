@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,9 +140,7 @@ func (c *container) stay(ready *os.File) int {
 	// From now on the heap is kept near what is live.
 	debug.SetGCPercent(25)
 	trim()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	c.live(ctx)
-	cancel(errors.New("the container has ended"))
+	c.live()
 	server.close()
 	slog.Debug("done")
 	return 0

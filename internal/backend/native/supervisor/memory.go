@@ -46,7 +46,7 @@ func trim() {
 		}
 	}
 	for _, s := range spans {
-		unix.Syscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTNEED)
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTNEED)
 	}
 }
 

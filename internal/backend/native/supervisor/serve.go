@@ -53,7 +53,7 @@ func listen(c *container) (*server, error) {
 func (s *server) close() {
 	s.listener.Close()
 	if path, dir, err := supervise.SocketPath(s.c.dir); err == nil {
-		os.Remove(path)
+		_ = os.Remove(path)
 		dir.Close()
 	}
 	s.cancel(errors.New("the supervisor ends"))
@@ -98,7 +98,7 @@ func (s *server) serve(conn *net.UnixConn) {
 		return
 	}
 	reply := s.answer(conn, req)
-	supervise.Send(conn, reply)
+	_ = supervise.Send(conn, reply) // who asked may be gone
 }
 
 // answer does what a request other than exec asks for.
@@ -151,7 +151,7 @@ func hangup(conn *net.UnixConn) (context.Context, func()) {
 	go func() {
 		defer close(done)
 		var b [1]byte
-		conn.Read(b[:])
+		_, _ = conn.Read(b[:])
 		cancel(errHungUp)
 	}()
 	return ctx, func() {

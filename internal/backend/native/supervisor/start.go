@@ -379,7 +379,7 @@ func signalTo(pidfd *os.File, s unix.Signal) error {
 	if err != nil {
 		return os.ErrProcessDone
 	}
-	sent := error(os.ErrProcessDone)
+	sent := os.ErrProcessDone
 	raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), s, nil, 0) })
 	if errors.Is(sent, unix.ESRCH) {
 		return os.ErrProcessDone

@@ -51,9 +51,9 @@ func removeStubs(root string, paths []string) {
 		if unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 			switch {
 			case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-				unix.Unlinkat(parent, name, unix.AT_REMOVEDIR) // fails if it isn't empty
+				_ = unix.Unlinkat(parent, name, unix.AT_REMOVEDIR) // fails if it isn't empty
 			case st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0:
-				unix.Unlinkat(parent, name, 0)
+				_ = unix.Unlinkat(parent, name, 0)
 			}
 		}
 		unix.Close(parent)

@@ -126,7 +126,7 @@ func synthetic(fd int) bool {
 	return slices.Contains([]int64{
 		unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
 		unix.DEVPTS_SUPER_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.BPF_FS_MAGIC, 0x19800202, // mqueue
-	}, int64(fs.Type))
+	}, fs.Type)
 }
 
 // entry writes one entry, and what is below it. name is relative to dir.
@@ -181,7 +181,7 @@ func skipRaced(name string, err error) error {
 // file writes a regular file. One that shrinks meanwhile is padded with zeros,
 // of one that grows the start is taken: the size goes first.
 func (s *Source) file(out *tar.Writer, dir int, name string, h *tar.Header, st unix.Stat_t) error {
-	id := inode{uint64(st.Dev), st.Ino}
+	id := inode{st.Dev, st.Ino}
 	if first, ok := s.seen[id]; ok && st.Nlink > 1 {
 		h.Typeflag, h.Linkname = tar.TypeLink, first
 		return out.WriteHeader(h)
