@@ -32,10 +32,21 @@ func (b *Backend) buildCgroup() string {
 	return "lepto/build-" + hex.EncodeToString(sum[:6])
 }
 
+// buildSpaces is the folder of the network namespaces of steps that have no
+// network. It is not the step's own: a mount in there would keep the image store
+// from deleting what a dead process left.
+func (b *Backend) buildSpaces() string { return filepath.Join(b.root(), "build") }
+
 // endBuildSteps ends the steps of a process that died while it was building.
 func (b *Backend) endBuildSteps(ctx context.Context) error {
 	if err := sweepCgroups(ctx, b.buildCgroup()); err != nil {
 		return fmt.Errorf("end what a build left running: %w", err)
+	}
+	spaces, _ := filepath.Glob(filepath.Join(b.buildSpaces(), "*"))
+	for _, space := range spaces {
+		if err := netspace.Remove(space); err != nil {
+			return fmt.Errorf("end what a build left running: %w", err)
+		}
 	}
 	return nil
 }
@@ -59,11 +70,13 @@ func (r stepRunner) RunStep(ctx context.Context, step build.Step) (err error) {
 		})
 	}
 	if step.NoNetwork {
-		spec.NetNS = filepath.Join(step.Dir, "netns")
+		if err := os.MkdirAll(r.b.buildSpaces(), 0o700); err != nil {
+			return diskFault("network of a build step", err)
+		}
+		spec.NetNS = filepath.Join(r.b.buildSpaces(), id)
 		if err := netspace.Create(spec.NetNS, loopbackUp); err != nil {
 			return fmt.Errorf("network of a build step: %w", err)
 		}
-		// Left behind, it would keep the step's folder from being deleted.
 		defer func() { err = errors.Join(err, netspace.Remove(spec.NetNS)) }()
 	}
 	code, err := supervise.RunStep(ctx, r.b.launcher, spec, step.Stdout, step.Stderr)
