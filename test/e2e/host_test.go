@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,12 +17,18 @@ import (
 
 // This file takes stock of the host, so that a test can say: as it was before.
 
-// snapshot is all of a host that lepto may touch, as sorted lines by topic.
-type snapshot map[string][]string
+// snapshot is all of a host that lepto may touch.
+type snapshot struct {
+	lines map[string][]string // by topic, sorted
+	homes map[string]string   // the enclaves that processes or mounts are of, and their homes
+}
+
+// enclavePath finds an enclave's folder in a command line or a mount.
+var enclavePath = regexp.MustCompile(`(/\S*)/native/([0-9a-f]{32})`)
 
 func takeSnapshot(t *testing.T) snapshot {
 	t.Helper()
-	s := snapshot{
+	lines := map[string][]string{
 		"mounts":    mounts(t),
 		"links":     links(t),
 		"routes":    routes(t),
@@ -32,26 +40,43 @@ func takeSnapshot(t *testing.T) snapshot {
 		"run":       list("/run/lepto"),
 		"temp":      temporary(),
 	}
-	for _, lines := range s {
-		slices.Sort(lines)
+	s := snapshot{lines: lines, homes: map[string]string{}}
+	for _, topic := range lines {
+		slices.Sort(topic)
+		for _, line := range topic {
+			for _, found := range enclavePath.FindAllStringSubmatch(line, -1) {
+				s.homes[found[2]] = found[1]
+			}
+		}
 	}
 	return s
 }
 
-// diff names what is in one snapshot and not in the other.
-func (s snapshot) diff(after snapshot) string {
+// diff names what is in one snapshot and not in the other, but for what plainly
+// belongs to an enclave of another home: another engine may be at work here.
+func (s snapshot) diff(after snapshot, home string) string {
+	var others []string
+	for _, homes := range []map[string]string{s.homes, after.homes} {
+		for id, of := range homes {
+			if of != home {
+				others = append(others, id[:10])
+			}
+		}
+	}
+	foreign := func(line string) bool {
+		return slices.ContainsFunc(others, func(id string) bool { return strings.Contains(line, id) })
+	}
 	var out strings.Builder
-	for topic, before := range s {
-		for _, line := range after[topic] {
-			if !slices.Contains(before, line) {
-				fmt.Fprintf(&out, "%s: new: %s\n", topic, line)
+	compare := func(topic, word string, from, to []string) {
+		for _, line := range to {
+			if !slices.Contains(from, line) && !foreign(line) {
+				fmt.Fprintf(&out, "%s: %s: %s\n", topic, word, line)
 			}
 		}
-		for _, line := range before {
-			if !slices.Contains(after[topic], line) {
-				fmt.Fprintf(&out, "%s: gone: %s\n", topic, line)
-			}
-		}
+	}
+	for topic, before := range s.lines {
+		compare(topic, "new", before, after.lines[topic])
+		compare(topic, "gone", after.lines[topic], before)
 	}
 	return out.String()
 }
@@ -89,7 +114,11 @@ func routes(t *testing.T) []string {
 	must(t, err)
 	var out []string
 	for _, route := range all {
-		out = append(out, route.String())
+		link := strconv.Itoa(route.LinkIndex)
+		if l, err := netlink.LinkByIndex(route.LinkIndex); err == nil {
+			link = l.Attrs().Name // numbers differ from run to run
+		}
+		out = append(out, fmt.Sprintf("%v via %v on %s", route.Dst, route.Gw, link))
 	}
 	return out
 }
@@ -117,7 +146,7 @@ func tables(t *testing.T) []string {
 func cgroups(t *testing.T) []string {
 	var out []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path, "/lepto/") {
+		if err == nil && d.IsDir() && strings.Contains(path, "/lepto/") && !strings.Contains(path, "/lepto/test") {
 			out = append(out, path)
 		}
 		return nil
@@ -140,7 +169,7 @@ func processes(t *testing.T) []string {
 		if strings.Contains(text, " engine run") {
 			continue
 		}
-		if strings.Contains(text, "lepto-supervisor") || strings.Contains(text, "lepto-init") || strings.HasPrefix(text, "/lab ") {
+		if strings.Contains(text, "lepto-supervisor ") && strings.Contains(text, "/native/") || strings.Contains(text, "lepto-init") || strings.HasPrefix(text, "/lab ") {
 			out = append(out, text)
 		}
 	}

@@ -100,7 +100,7 @@ func (w *world) sameHost() {
 	w.t.Helper()
 	var difference string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if difference = w.before.diff(takeSnapshot(w.t)); difference == "" {
+		if difference = w.before.diff(takeSnapshot(w.t), w.home); difference == "" {
 			return
 		}
 	}
