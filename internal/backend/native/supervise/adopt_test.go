@@ -207,14 +207,12 @@ func TestKilledAtAnyPointOfAStart(t *testing.T) {
 		wg.Go(func() { launcher.Start(ctx, s) })
 		eventually(t, "a state", func() bool { _, err := supervise.ReadState(s.Dir); return err == nil })
 		time.Sleep(rand.N(60 * time.Millisecond)) // any point of the start
-		state, err := supervise.ReadState(s.Dir)
-		must(t, err)
-		syscall.Kill(state.SupervisorPID, syscall.SIGKILL)
+		killSupervisor(t, s.Dir)
 		wg.Wait()
 		cancel()
 		h, err := launcher.Adopt(t.Context(), s.Dir)
 		must(t, err)
-		state, err = h.State(t.Context())
+		state, err := h.State(t.Context())
 		must(t, err)
 		switch state.Phase {
 		case supervise.PhaseRunning:
