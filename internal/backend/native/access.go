@@ -42,13 +42,24 @@ func (e *Enclave) Inspect(ctx context.Context, name backend.ServiceName) (backen
 	}
 	if status.Running() {
 		status.PID = state.PID
-		// It may end at this moment; then there is nothing to tell.
-		status.Listening, _ = h.Listening(ctx)
+		status.Listening = e.listening(ctx, name, h)
 	}
 	if status.Listening == nil {
 		status.Listening = []backend.Listening{}
 	}
 	return status, nil
+}
+
+// listening tells what a running service listens on: from the kernel's sock_diag,
+// or, where that is missing, from its tables, which cost eight times as much.
+func (e *Enclave) listening(ctx context.Context, name backend.ServiceName, h *supervise.Handle) []backend.Listening {
+	if n := e.network(); n != nil {
+		if found, err := n.Listening(string(name)); err == nil {
+			return found
+		}
+	}
+	found, _ := h.Listening(ctx) // it may end at this moment; then there is nothing to tell
+	return found
 }
 
 func stateOf(s supervise.State) backend.State {
