@@ -118,7 +118,7 @@ type Enclave interface {
 	// where signal n killed it. Cancelling the context kills the command.
 	// A command that can't be found is code 127 and one that can't be executed
 	// 126, with the reason on stderr, as a shell has it. ErrNotRunning if the
-	// service does not run.
+	// service does not run. Where memory limits kill, spec.OutOfMemory tells.
 	Exec(context.Context, ServiceName, ExecSpec) (int, error)
 
 	// Files gives a tar of the path as it is in the service, running or

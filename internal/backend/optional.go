@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/lepto-dev/lepto/internal/link"
 )
 
 // This file defines the optional abilities of backends. Each is found by type
@@ -52,6 +54,14 @@ type Attacher interface {
 	Attach(context.Context, ServiceName, ExecSpec) (Process, error)
 }
 
+// A LogTaker (an Enclave) takes output into a service's log that no process of
+// its own has written, such as that of a command run by Exec.
+type LogTaker interface {
+	// LogTo gives a writer whose lines are stored as the service's. Writing
+	// never waits long: what the log does not take in time is dropped.
+	LogTo(context.Context, ServiceName, Stream) (io.WriteCloser, error)
+}
+
 // A Process is a command that runs in a service.
 type Process interface {
 	// Resize sets the size of its terminal, in character cells.
@@ -72,4 +82,24 @@ type Clearer interface {
 	// Clear ends a service and deletes it with its files and logs, as Remove
 	// does, but keeps its reservation. Idempotent.
 	Clear(context.Context, ServiceName) error
+}
+
+// A Shaper (an Enclave) makes the network between services as bad as asked for.
+type Shaper interface {
+	// Shape puts a table into force, in place of the one before, and returns
+	// once it holds for every member. Members are service names; each has an
+	// address reserved, whether it runs or not. For one that does not run yet the
+	// rules hold from the first packet of its process on, over restarts too,
+	// until Remove. A rule of one pair changes at once: no packet is treated by
+	// neither the old nor the new one. Links that a change leaves as they were
+	// are not disturbed. On an error, what holds is the old table, the new one or
+	// some of both, and calling again with either puts that in force.
+	//
+	// Rules are for packets between members alone. What reaches a service from
+	// outside the enclave's services (Dial, published ports, names) is never
+	// affected.
+	Shape(context.Context, link.Table) error
+	// LinkStats counts the packets of each direction of each link with a rule,
+	// since the rule came into force. Sorted by from and to.
+	LinkStats(context.Context) ([]link.Stats, error)
 }

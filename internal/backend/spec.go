@@ -69,9 +69,12 @@ type Address struct {
 // substituted and references resolved. The zero value of a field means the
 // image's own setting, or none. Durable: it is written as JSON.
 type ServiceSpec struct {
-	Name       ServiceName       `json:"name"`
-	UUID       string            `json:"uuid"`
-	Image      string            `json:"image"` // a reference known to the backend
+	Name  ServiceName `json:"name"`
+	UUID  string      `json:"uuid"`
+	Image string      `json:"image"` // a reference known to the backend
+	// Wrapper, if any, is put before the command that entrypoint and cmd, of spec
+	// and image, make: a program that does something first and becomes it then.
+	Wrapper    []string          `json:"wrapper,omitempty"`
 	Entrypoint []string          `json:"entrypoint,omitempty"`
 	Cmd        []string          `json:"cmd,omitempty"`
 	Env        map[string]string `json:"env,omitempty"`
@@ -83,7 +86,11 @@ type ServiceSpec struct {
 	Publish []Publish `json:"publish,omitempty"`
 	Mounts  []Mount   `json:"mounts,omitempty"`
 
-	NoInit          bool      `json:"no_init,omitempty"` // run the command as PID 1, with no init before it
+	NoInit bool `json:"no_init,omitempty"` // run the command as PID 1, with no init before it
+	// Hold runs no command: what runs is an init that waits until it is stopped
+	// and ends with code 0. What is to be done in the service comes by Exec.
+	// Entrypoint and Cmd only say, to who looks at it, what that will be.
+	Hold            bool      `json:"hold,omitempty"`
 	TTY             bool      `json:"tty,omitempty"`
 	Privileged      bool      `json:"privileged,omitempty"`
 	HostPID         bool      `json:"host_pid,omitempty"`
@@ -202,6 +209,9 @@ type ExecSpec struct {
 	Stdin   io.Reader // nil: empty
 	Stdout  io.Writer // nil: discarded
 	Stderr  io.Writer // nil: discarded; the same value as Stdout: one ordered stream
+	// OutOfMemory, if set, is called before the command's end is told, if that is
+	// a failure and the kernel killed a process of the service for memory meanwhile.
+	OutOfMemory func()
 }
 
 // LogQuery selects stored output.

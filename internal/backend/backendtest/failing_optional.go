@@ -8,6 +8,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/link"
 )
 
 // This file passes the optional interfaces of a decorated backend on.
@@ -19,7 +20,9 @@ var (
 	_ backend.Pauser       = (*failingEnclave)(nil)
 	_ backend.Suspender    = (*failingEnclave)(nil)
 	_ backend.Attacher     = (*failingEnclave)(nil)
+	_ backend.LogTaker     = (*failingEnclave)(nil)
 	_ backend.Clearer      = (*failingEnclave)(nil)
+	_ backend.Shaper       = (*failingEnclave)(nil)
 )
 
 func unsupported(method string) error {
@@ -109,6 +112,16 @@ func (e *failingEnclave) Attach(ctx context.Context, name backend.ServiceName, s
 	return nil, unsupported("Attach")
 }
 
+func (e *failingEnclave) LogTo(ctx context.Context, name backend.ServiceName, stream backend.Stream) (io.WriteCloser, error) {
+	if err := e.f.ask("LogTo", string(name)); err != nil {
+		return nil, err
+	}
+	if t, ok := e.Enclave.(backend.LogTaker); ok {
+		return t.LogTo(ctx, name, stream)
+	}
+	return nil, unsupported("LogTo")
+}
+
 func (e *failingEnclave) Clear(ctx context.Context, name backend.ServiceName) error {
 	if err := e.f.ask("Clear", string(name)); err != nil {
 		return err
@@ -117,4 +130,26 @@ func (e *failingEnclave) Clear(ctx context.Context, name backend.ServiceName) er
 		return c.Clear(ctx, name)
 	}
 	return unsupported("Clear")
+}
+
+// Shape asks the rules, then the backend.
+func (e *failingEnclave) Shape(ctx context.Context, t link.Table) error {
+	if err := e.f.ask("Shape", ""); err != nil {
+		return err
+	}
+	if s, ok := e.Enclave.(backend.Shaper); ok {
+		return s.Shape(ctx, t)
+	}
+	return unsupported("Shape")
+}
+
+// LinkStats asks the rules, then the backend.
+func (e *failingEnclave) LinkStats(ctx context.Context) ([]link.Stats, error) {
+	if err := e.f.ask("LinkStats", ""); err != nil {
+		return nil, err
+	}
+	if s, ok := e.Enclave.(backend.Shaper); ok {
+		return s.LinkStats(ctx)
+	}
+	return nil, unsupported("LinkStats")
 }

@@ -128,6 +128,20 @@ var fileRules = []rule{
 			w.Errorf("the other service has %q", out)
 		}
 	}},
+	{"one tree at two places is two, and a mount may lie in another", nil, func(w *world) {
+		one, two := w.tree(map[string]string{"a": "1"}), w.tree(map[string]string{"x": "2"})
+		w.start("db", "wait", func(s *backend.ServiceSpec) {
+			s.Mounts = []backend.Mount{{Path: "/again", Trees: []string{one}}, {Path: "/data", Trees: []string{one}}, {Path: "/data/below", Trees: []string{two}}}
+		})
+		if code, out, errs := w.run("db", "write /data/a own then read /data/a then read /again/a then read /data/below/x"); code != 0 || out != "own\n1\n2" {
+			w.Errorf("code %d, out %q, err %q", code, out, errs)
+		}
+		_, err := w.enclave.Stop(w.ctx, "db", bound)
+		w.must(err)
+		if got, want := w.read("/data"), map[string]string{"a": "own", "below": "dir", "below/x": "2"}; !maps.Equal(got, want) {
+			w.Errorf("stopped: got %q", got)
+		}
+	}},
 	{"writes in trees survive a restart", nil, func(w *world) {
 		dir := w.tree(map[string]string{"a": "1"})
 		w.start("db", "wait", func(s *backend.ServiceSpec) {

@@ -122,15 +122,14 @@ func baseLayer() []byte {
 	return buf.Bytes()
 }
 
-// programLayer compiles the probe.
+// programLayer compiles the probe. Where the directory that LEPTO_TEST_PROGRAMS
+// names has one, because there is no compiler, it is taken.
 func programLayer(t testing.TB, dir string) []byte {
 	t.Helper()
-	path := filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path,
-		"github.com/lepto-dev/lepto/internal/backend/backendtest/probe/cmd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the probe: %v\n%s", err, out)
+	path := filepath.Join(os.Getenv("LEPTO_TEST_PROGRAMS"), "probe")
+	if _, err := os.Stat(path); err != nil {
+		path = filepath.Join(dir, "probe")
+		compileProbe(t, path)
 	}
 	program, err := os.ReadFile(path)
 	if err != nil {
@@ -142,4 +141,14 @@ func programLayer(t testing.TB, dir string) []byte {
 	w.Write(program)
 	w.Close()
 	return buf.Bytes()
+}
+
+func compileProbe(t testing.TB, path string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path,
+		"github.com/lepto-dev/lepto/internal/backend/backendtest/probe/cmd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the probe: %v\n%s", err, out)
+	}
 }

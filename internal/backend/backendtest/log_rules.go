@@ -39,6 +39,24 @@ var logRules = []rule{
 			}
 		}
 	}},
+	{"what is written to a log from outside is a part of it", nil, func(w *world) {
+		taker, ok := w.enclave.(backend.LogTaker)
+		if !ok {
+			return // an optional interface, which has no ability of its own
+		}
+		w.start("db", "out own then wait")
+		w.waitLine("db", "own")
+		for stream, text := range map[backend.Stream]string{backend.Stdout: "one\ntwo\n", backend.Stderr: "oops\n"} {
+			to, err := taker.LogTo(w.ctx, "db", stream)
+			w.must(err)
+			if n, err := to.Write([]byte(text)); n != len(text) || err != nil {
+				w.Errorf("wrote %d bytes of %d: %v", n, len(text), err)
+			}
+			w.must(to.Close())
+		}
+		w.waitLine("db", "two")
+		w.waitLine("db", "oops")
+	}},
 	{"stderr is told from stdout", nil, func(w *world) {
 		w.start("db", "out one then err two then exit 0")
 		w.exited("db")

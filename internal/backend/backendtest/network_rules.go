@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
 )
 
@@ -123,7 +124,7 @@ var networkRules = []rule{
 		host := w.inspect("db").Published[0].Host
 		w.must(w.enclave.Remove(w.ctx, "db"))
 		w.eventually("closing", func() string {
-			c, err := net.DialTimeout("tcp", host.String(), time.Second)
+			c, err := net.DialTimeout("tcp", host.String(), bounds.Wide(time.Second))
 			if err != nil {
 				return ""
 			}
@@ -171,12 +172,12 @@ func (w *world) wantPublished(network string) {
 		w.Fatalf("published %v", published)
 	}
 	w.eventually("published port", func() string {
-		c, err := net.DialTimeout(network, published[0].Host.String(), time.Second)
+		c, err := net.DialTimeout(network, published[0].Host.String(), bounds.Wide(time.Second))
 		if err != nil {
 			return err.Error()
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(time.Second))
+		c.SetDeadline(time.Now().Add(bounds.Wide(time.Second)))
 		answer, err := probe.Exchange(c, network, "hello")
 		if err != nil || answer != "db got hello" {
 			return fmt.Sprintf("answer %q, %v", answer, err)

@@ -22,6 +22,17 @@ var resourceRules = []rule{
 			w.Errorf("exit is %+v", exit)
 		}
 	}},
+	{"a command that a memory limit kills is told apart", []backend.Ability{backend.AbilityMemoryLimit}, func(w *world) {
+		w.start("db", "wait", func(s *backend.ServiceSpec) { s.Resources.MemoryBytes = 48 << 20 })
+		told := 0
+		tell := func(s *backend.ExecSpec) { s.OutOfMemory = func() { told++ } }
+		if code, _, _ := w.run("db", "eat 256 then exit 0", tell); code != 137 || told != 1 {
+			w.Errorf("code is %d, and out of memory told %d times", code, told)
+		}
+		if code, _, _ := w.run("db", "exit 3", tell); code != 3 || told != 1 {
+			w.Errorf("the next command: code is %d, and out of memory told %d times", code, told)
+		}
+	}},
 	{"a processor limit limits", []backend.Ability{backend.AbilityCPULimit}, func(w *world) {
 		w.start("db", "burn 2000", func(s *backend.ServiceSpec) { s.Resources.CPUMillis = 100 })
 		w.exited("db")

@@ -39,6 +39,36 @@ var startRules = []rule{
 			w.Errorf("command is %q", s.Cmd)
 		}
 	}},
+	{"a wrapper comes before the command, and is no part of it", nil, func(w *world) {
+		w.start("db", "", func(s *backend.ServiceSpec) {
+			s.Wrapper, s.Entrypoint, s.Cmd = command("out before then"), []string{"out"}, []string{"after", "then", "wait"}
+		})
+		w.waitLine("db", "after")
+		if got, want := w.logged("db"), []string{"before", "after"}; !slices.Equal(got, want) {
+			w.Errorf("got %q, want %q", got, want)
+		}
+		if s := w.inspect("db"); !slices.Equal(s.Entrypoint, []string{"out"}) || !slices.Equal(s.Cmd, []string{"after", "then", "wait"}) {
+			w.Errorf("runs %q %q", s.Entrypoint, s.Cmd)
+		}
+	}},
+	{"a service that holds runs no command, takes those of Exec, and ends well", nil, func(w *world) {
+		w.start("task", "exit 3", func(s *backend.ServiceSpec) { s.Hold = true; s.User = "1000:1000" })
+		if code, out, _ := w.run("task", "out hello then user then exit 5"); code != 5 || out != "hello\n1000:1000" {
+			w.Errorf("code %d, output %q", code, out)
+		}
+		if s := w.inspect("task"); s.State != backend.StateRunning || !slices.Equal(slices.Concat(s.Entrypoint, s.Cmd), command("exit 3")) {
+			w.Errorf("%s: %q %q", s.State, s.Entrypoint, s.Cmd)
+		}
+		exit, err := w.enclave.Stop(w.ctx, "task", bound)
+		w.must(err)
+		if exit.Code != 0 || exit.Signal != 0 {
+			w.Errorf("it ended with %+v", exit)
+		}
+		w.must(w.enclave.Restart(w.ctx, "task"))
+		if code, _, _ := w.run("task", "exit 0"); code != 0 {
+			w.Errorf("after a restart: code %d", code)
+		}
+	}},
 	{"env, work dir, user and host name reach the process", nil, func(w *world) {
 		w.start("db", "env COLOUR then env FROM_IMAGE then pwd then user then hostname then wait", func(s *backend.ServiceSpec) {
 			s.Env = map[string]string{"COLOUR": "red"}

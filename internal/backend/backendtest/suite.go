@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 )
 
 // Fixture is a backend under test and what the suite needs to know of it.
@@ -36,9 +37,9 @@ type Fixture struct {
 }
 
 // The bounds of the suite. They are wide: a loaded machine is no failure.
-const (
-	bound = 60 * time.Second // of any wait
-	soon  = 3 * time.Second  // within which a cancelled call returns
+var (
+	bound = bounds.Wide(60 * time.Second) // of any wait
+	soon  = bounds.Wide(3 * time.Second)  // within which a cancelled call returns
 )
 
 // rule is one sentence of the contract.
@@ -56,7 +57,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) Fixture) {
 		rules []rule
 	}{
 		{"enclave", enclaveRules}, {"reserve", reserveRules}, {"start", startRules}, {"stop", stopRules},
-		{"exec", execRules}, {"files", fileRules}, {"logs", logRules}, {"network", networkRules},
+		{"exec", execRules}, {"files", fileRules}, {"logs", logRules}, {"network", networkRules}, {"links", linkRules},
 		{"resources", resourceRules}, {"pause", pauseRules}, {"suspend", suspendRules}, {"together", togetherRules},
 		{"reopen", reopenRules}, {"images", imageRules}, {"destroy", destroyRules},
 	} {

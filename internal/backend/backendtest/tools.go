@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
 )
 
@@ -37,7 +38,7 @@ func dialAndAsk(ctx context.Context, e backend.Enclave, name backend.ServiceName
 		return "", err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(bounds.Wide(2 * time.Second))); err != nil {
 		return "", err
 	}
 	return probe.Exchange(c, string(proto), message)

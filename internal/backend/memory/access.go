@@ -90,6 +90,15 @@ func (a *attached) Wait() (int, error) {
 	return a.run.exit.Code, nil
 }
 
+// LogTo gives a writer into a service's log.
+func (e *Enclave) LogTo(ctx context.Context, name backend.ServiceName, stream backend.Stream) (io.WriteCloser, error) {
+	s, err := e.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &lineWriter{to: s.log, stream: stream}, nil
+}
+
 // Files gives a tar of a path.
 func (e *Enclave) Files(ctx context.Context, name backend.ServiceName, path string) (io.ReadCloser, error) {
 	s, err := e.find(ctx, name)

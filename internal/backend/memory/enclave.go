@@ -32,6 +32,7 @@ type Enclave struct {
 	addresses map[backend.ServiceName]backend.Address
 	services  map[backend.ServiceName]*service
 	dirs      map[string]*node // persistent directories
+	links     links
 }
 
 var (
@@ -39,6 +40,7 @@ var (
 	_ backend.Pauser    = (*Enclave)(nil)
 	_ backend.Suspender = (*Enclave)(nil)
 	_ backend.Attacher  = (*Enclave)(nil)
+	_ backend.LogTaker  = (*Enclave)(nil)
 )
 
 func newEnclave(h *host, spec backend.EnclaveSpec, subnet netip.Prefix) *Enclave {

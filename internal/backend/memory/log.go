@@ -131,3 +131,9 @@ func (w *lineWriter) flush() {
 		w.rest = nil
 	}
 }
+
+// Close stores what came after the last line end.
+func (w *lineWriter) Close() error {
+	w.flush()
+	return nil
+}

@@ -114,13 +114,14 @@ func (b *Backend) Capabilities() backend.Capabilities {
 		Abilities: map[backend.Ability]bool{
 			backend.AbilityPullImages: true, backend.AbilityBuildImages: true, backend.AbilityPause: true,
 			backend.AbilityPublishTCP: true, backend.AbilityPersistent: true, backend.AbilityHostPublicPort: true,
+			backend.AbilityShapeLinks: true,
 		},
 		Missing: map[backend.Ability]string{},
 	}
 	for _, a := range []backend.Ability{
 		backend.AbilityImageStore, backend.AbilityPublishUDP, backend.AbilityTTY, backend.AbilityMemoryLimit,
 		backend.AbilityCPULimit, backend.AbilityDevices, backend.AbilityGPU, backend.AbilityPrivileged,
-		backend.AbilityShapeLinks, backend.AbilitySnapshot,
+		backend.AbilitySnapshot,
 	} {
 		c.Abilities[a] = false
 		c.Missing[a] = "the memory backend runs no real processes"

@@ -60,6 +60,9 @@ func (p *Proc) Dial(ctx context.Context, proto backend.Transport, host string, p
 	if target == nil {
 		return nil, fmt.Errorf("lookup %s: no such host: %w", host, fault.ErrNotFound)
 	}
+	if err := p.service.enclave.cross(ctx, p.service.spec.Name, target.spec.Name); err != nil {
+		return nil, err
+	}
 	return target.dial(ctx, proto, port)
 }
 

@@ -46,8 +46,12 @@ func images() map[string]Image {
 }
 
 // pause runs until a signal ends it.
-func pause(ctx context.Context, p *Proc) int {
+func pause(ctx context.Context, p *Proc) int { return hold(ctx, p, make(chan struct{})) }
+
+// hold is pause that tells when it can be asked to end.
+func hold(ctx context.Context, p *Proc, holding chan<- struct{}) int {
 	term := p.Notify(sigTERM, sigINT)
+	close(holding)
 	select {
 	case <-term:
 		return 0

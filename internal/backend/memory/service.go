@@ -56,7 +56,7 @@ func newService(e *Enclave, spec backend.ServiceSpec, image Image, address backe
 	if len(spec.Cmd) > 0 {
 		cmd = spec.Cmd
 	}
-	s.argv = slices.Concat(entrypoint, cmd)
+	s.argv = slices.Concat(spec.Wrapper, entrypoint, cmd)
 	maps.Copy(s.env, image.Env)
 	maps.Copy(s.env, spec.Env)
 	if s.spec.Hostname == "" {
@@ -75,6 +75,10 @@ func newService(e *Enclave, spec backend.ServiceSpec, image Image, address backe
 }
 
 func (s *service) findProgram() error {
+	if s.spec.Hold {
+		s.program = pause
+		return nil
+	}
 	if len(s.argv) == 0 && s.image.Lenient {
 		s.argv = []string{"pause"}
 	}
@@ -148,11 +152,18 @@ func (s *service) run() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.started = s.enclave.host.opts.Now()
-	s.main = start(s, s.program, p, func() {
+	program, holding := s.program, make(chan struct{})
+	if s.spec.Hold {
+		program = func(ctx context.Context, p *Proc) int { return hold(ctx, p, holding) }
+	} else {
+		close(holding)
+	}
+	s.main = start(s, program, p, func() {
 		s.killExecs()
 		out.flush()
 		errs.flush()
 	})
+	<-holding
 	if s.spec.RestartAlways && s.retire == nil {
 		s.retire = make(chan struct{})
 		retire := s.retire
@@ -322,7 +333,7 @@ func (s *service) status() backend.Status {
 	if len(s.spec.Entrypoint) > 0 {
 		st.Entrypoint = s.spec.Entrypoint
 	}
-	st.Cmd = st.Cmd[len(st.Entrypoint):]
+	st.Cmd = st.Cmd[min(len(s.spec.Wrapper)+len(st.Entrypoint), len(st.Cmd)):]
 	switch {
 	case s.main.ended():
 		st.State, st.Exit = backend.StateExited, s.main.exit
