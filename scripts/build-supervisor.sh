@@ -4,8 +4,8 @@
 # embeds them:
 #
 #   lepto-supervisor  one per container and one per network: pure Go, small
-#   lepto-create      makes a container and ends: libcontainer, libseccomp
-#   lepto-init        first process of a container, and exec: plain C
+#   lepto-init        makes a container, its first process, and exec: plain C
+#   lepto-filter      compiles containers' system call filter, once: libseccomp
 #
 # All are static. Needs go, gcc, and libseccomp's static library (Debian: gcc
 # libseccomp-dev). A program is replaced only where it differs, so that what
@@ -22,7 +22,7 @@ CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags 'netgo osusergo' -ldflags
 	-o "$tmp/lepto-supervisor" ./cmd/lepto-supervisor
 CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' \
 	-ldflags '-s -w -linkmode external -extldflags -static' \
-	-o "$tmp/lepto-create" ./cmd/lepto-create
+	-o "$tmp/lepto-filter" ./cmd/lepto-filter
 
 if [ -z "$dir" ]; then
 	embedded=internal/backend/native/embedded
@@ -30,7 +30,7 @@ if [ -z "$dir" ]; then
 	exit
 fi
 mkdir -p "$dir"
-for name in lepto-init lepto-supervisor lepto-create; do
+for name in lepto-init lepto-supervisor lepto-filter; do
 	if ! cmp -s "$tmp/$name" "$dir/$name"; then
 		chmod 0755 "$tmp/$name"
 		mv "$tmp/$name" "$dir/$name"

@@ -1,5 +1,5 @@
 // Package embedded holds the programs that run beside and in containers —
-// lepto-supervisor, lepto-create, lepto-init — inside the lepto binary, each
+// lepto-supervisor, lepto-filter, lepto-init — inside the lepto binary, each
 // compressed with zstd: 4.7 MB instead of 11.8.
 //
 // [Extract] writes them to disk, where they are executed from. In a lepto that
@@ -27,15 +27,15 @@ import (
 //go:embed bin
 var files embed.FS
 
-// The programs. lepto-create is started by lepto-supervisor, which looks for it
+// The programs. lepto-filter is started by lepto-supervisor, which looks for it
 // beside itself.
 const (
 	supervisor = "lepto-supervisor"
-	creator    = "lepto-create"
+	filter     = "lepto-filter"
 	initName   = "lepto-init"
 )
 
-var all = []string{supervisor, creator, initName}
+var all = []string{supervisor, filter, initName}
 
 // Programs are the paths of the extracted programs.
 type Programs struct {
@@ -86,16 +86,16 @@ func extract(dir string, compressed map[string][]byte) (string, error) {
 		return "", err
 	}
 	for name, data := range compressed {
-		if err := extractOne(filepath.Join(in, name), data); err != nil {
+		if err := Unpack(filepath.Join(in, name), data); err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return in, nil
 }
 
-// extractOne writes a program unless a file of its size, which its frame tells,
-// is there.
-func extractOne(path string, compressed []byte) error {
+// Unpack writes a program, unless a file of its size, which its frame tells, is
+// there.
+func Unpack(path string, compressed []byte) error {
 	var header zstd.Header
 	if err := header.Decode(compressed); err != nil {
 		return err
@@ -116,13 +116,23 @@ func extractOne(path string, compressed []byte) error {
 	return write(path, data)
 }
 
+// writeSize is how much of a program is written at once. From what one write
+// brings, the kernel makes one folio of its cache, and since Linux 6.18 the first
+// access to any page of a folio maps all of it: written whole, 4 MB of a supervisor
+// that waits are resident, in pieces of 64 KiB 1.5.
+const writeSize = 64 << 10
+
 func write(path string, data []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() // fails once it is renamed
-	_, err = tmp.Write(data)
+	for piece := range slices.Chunk(data, writeSize) {
+		if _, err = tmp.Write(piece); err != nil {
+			break
+		}
+	}
 	err = errors.Join(err, tmp.Chmod(mode(filepath.Base(path))), tmp.Sync(), tmp.Close())
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lepto-dev/lepto/internal/backend/native/companion"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 )
 
@@ -140,7 +141,7 @@ func (s *dnsServer) serveTCP(ctx context.Context) {
 		conn, err := s.tcp.Accept()
 		if err != nil {
 			<-slots
-			if errors.Is(err, net.ErrClosed) || !pause(ctx, acceptPause) {
+			if errors.Is(err, net.ErrClosed) || !companion.Pause(ctx, companion.AcceptPause) {
 				return
 			}
 			continue

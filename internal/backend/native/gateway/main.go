@@ -20,15 +20,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
-	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/lepto-dev/lepto/internal/backend/native/companion"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 )
 
@@ -36,45 +32,7 @@ import (
 // SIGTERM comes, both of which are no error. A second process for the same
 // folder ends at once with an error.
 func Main(dir string) error {
-	unix.Umask(0o077)
-	debug.SetGCPercent(50) // the heap is small: collecting often is cheap, memory is not
-	lock, err := lockFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	log := slog.New(slog.NewTextHandler(&boundedLog{file: os.Stderr, limit: maxLog}, nil))
-
-	err = serve(ctx, dir, log)
-	if err != nil {
-		log.Error("gateway process ends", "err", err)
-	}
-	return err
-}
-
-// lockFolder makes this process the one gateway process of a folder, and says
-// so in its status file.
-func lockFolder(dir string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("another gateway process serves %s: %w", dir, err)
-	}
-	self, err := identify(os.Getpid())
-	if err == nil {
-		err = writeJSON(filepath.Join(dir, statusFile), self)
-	}
-	if err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return lock, nil
+	return kind.Main(dir, func(ctx context.Context, log *slog.Logger) error { return serve(ctx, dir, log) })
 }
 
 // errClosed is why work in a gateway process ends.
@@ -100,12 +58,12 @@ func serve(ctx context.Context, dir string, log *slog.Logger) error {
 	defer work.Wait()
 	defer cancel(errClosed)
 
-	watch, err := watchTable(dir)
+	watch, err := kind.Watch(dir)
 	if err != nil {
 		return err
 	}
 	work.Go(func() {
-		watch.wait(ctx)
+		watch.Wait(ctx)
 		cancel(errClosed)
 	})
 	setting, table, err := ReadTable(dir)
@@ -130,11 +88,11 @@ func serve(ctx context.Context, dir string, log *slog.Logger) error {
 	defer s.publisher.close()
 	s.resume(table)
 
-	control, err := listenControl(dir)
+	control, err := kind.Listen(dir)
 	if err != nil {
 		return err
 	}
-	work.Go(func() { s.control(ctx, control) })
+	work.Go(func() { kind.Answer(ctx, control, log, s.answer) })
 	debug.FreeOSMemory()
 	<-ctx.Done()
 	control.Close()
@@ -146,7 +104,7 @@ func serve(ctx context.Context, dir string, log *slog.Logger) error {
 func (s *server) resume(table Table) {
 	s.dns.hosts.Store(newHostIndex(table.Hosts))
 	var ports []Published
-	if err := readJSON(filepath.Join(s.dir, portsFile), &ports); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := companion.ReadJSON(filepath.Join(s.dir, portsFile), &ports); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.log.Warn("chosen ports are lost", "err", err)
 	}
 	s.publisher.remember(ports)
@@ -180,7 +138,7 @@ func (s *server) reload() ([]Published, error) {
 
 // savePorts records the chosen ports for a successor.
 func (s *server) savePorts() {
-	if err := writeJSON(filepath.Join(s.dir, portsFile), s.publisher.all()); err != nil {
+	if err := companion.WriteJSON(filepath.Join(s.dir, portsFile), s.publisher.all()); err != nil {
 		s.log.Warn("chosen ports are not recorded", "err", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/scratch"
 )
@@ -18,7 +19,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(scratch.Main(m.Run)) }
 
 // patience bounds every wait for what must come.
-const patience = 5 * time.Second
+var patience = bounds.Wide(5 * time.Second)
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -119,4 +120,8 @@ func newTestPublisher(t testing.TB) *publisher {
 		p.close()
 	})
 	return p
+}
+
+func TestMainWithoutATable(t *testing.T) {
+	check(t, Main(t.TempDir()))
 }

@@ -66,7 +66,7 @@ func describeProcess(pid string) string {
 		return "process " + pid
 	}
 	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")
-	if len(args) == 3 && args[1] == processVerb && filepath.Base(args[2]) == "net" {
+	if len(args) == 3 && args[1] == kind.Verb && filepath.Base(args[2]) == "net" {
 		enclave := filepath.Base(filepath.Dir(args[2]))
 		return fmt.Sprintf("a service of enclave %s", enclave[:min(len(enclave), 12)])
 	}

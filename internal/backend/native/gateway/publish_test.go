@@ -201,8 +201,8 @@ func udpRule(host, target netip.AddrPort) Rule {
 func exchangeOne(t testing.TB, conn net.Conn, question string) string {
 	t.Helper()
 	buf := make([]byte, 100)
-	for range 20 {
-		conn.SetDeadline(time.Now().Add(patience / 20))
+	for range 10 {
+		conn.SetDeadline(time.Now().Add(patience / 5))
 		fmt.Fprint(conn, question)
 		if n, err := conn.Read(buf); err == nil {
 			return string(buf[:n])

@@ -1,29 +1,25 @@
 package gateway
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/native/companion"
 )
 
 // This file defines the table: all that the gateway process is told.
 
 // Names of the files in the gateway process's folder.
 const (
-	tableFile  = "table.json"  // written by the engine: the whole truth
-	portsFile  = "ports.json"  // written by the gateway process: ports it chose
-	statusFile = "status.json" // written by the gateway process: who it is
-	lockFile   = "lock"        // locked by the gateway process while it lives
-	socketFile = "net.sock"
-	logFile    = "gateway.log"
+	tableFile = "table.json" // written by the engine: the whole truth
+	portsFile = "ports.json" // written by the gateway process: ports it chose
 )
+
+// kind is what the gateway process has in common with other companions.
+var kind = companion.Kind{Verb: "net", Name: "gateway process", Table: tableFile, Socket: "net.sock", Log: "gateway.log"}
 
 // Table is what the gateway process serves: the whole of it, not a change.
 type Table struct {
@@ -123,45 +119,12 @@ func newHostIndex(hosts map[string]netip.Addr) *hostIndex {
 // WriteTable puts the table in place, atomically, for the gateway process of
 // the folder dir. Reload makes it take effect.
 func WriteTable(dir string, s Setting, t Table) error {
-	return writeJSON(filepath.Join(dir, tableFile), tableDoc{s, t})
+	return companion.WriteJSON(filepath.Join(dir, tableFile), tableDoc{s, t})
 }
 
 // ReadTable gives the table in place; fs.ErrNotExist if there is none.
 func ReadTable(dir string) (Setting, Table, error) {
 	var doc tableDoc
-	err := readJSON(filepath.Join(dir, tableFile), &doc)
+	err := companion.ReadJSON(filepath.Join(dir, tableFile), &doc)
 	return doc.Setting, doc.Table, err
-}
-
-// RemoveTable takes the table away, which ends the gateway process. Idempotent.
-func RemoveTable(dir string) error {
-	if err := os.Remove(filepath.Join(dir, tableFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// writeJSON replaces a file in one step, so that a reader, or a process started
-// after a crash, sees the old content or the new.
-func writeJSON(path string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
-
-func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lepto-dev/lepto/internal/backend/native/companion"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 )
 
@@ -76,7 +77,7 @@ func (p *tcpProxy) accept() {
 		}
 		if err != nil {
 			p.log.Warn("accept", "port", p.address, "err", err)
-			if !pause(p.ctx, acceptPause) {
+			if !companion.Pause(p.ctx, companion.AcceptPause) {
 				return
 			}
 			continue

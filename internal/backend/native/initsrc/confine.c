@@ -12,9 +12,7 @@
  *   directory, absolute
  *   the filter's size in bytes, and the filter: struct sock_filter
  *
- * The order of the steps is libcontainer's. They are done here for a container's
- * first process too, since libcontainer takes no compiled filter: to compile one
- * was 40 ms of the 160 ms of processor time that a start took.
+ * The order of the steps is libcontainer's.
  */
 #define _GNU_SOURCE
 #include <errno.h>

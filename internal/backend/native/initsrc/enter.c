@@ -44,15 +44,15 @@ enum { ORDERS = 3, CONTAINER = 4, REPORTS = 5 };
 /* Kinds of reports. */
 enum { STARTED = 1, FAILED = 2, TERMINAL = 3 };
 
-static void report(int kind, int stage, int value, int fd)
+int send_words(int socket, const void *words, size_t size, int fd)
 {
-	int words[3] = {kind, stage, value};
-	struct iovec part = {words, sizeof words};
+	struct iovec part = {(void *)words, size};
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	int err;
 
 	if (fd >= 0) {
 		memset(&control, 0, sizeof control);
@@ -63,8 +63,16 @@ static void report(int kind, int stage, int value, int fd)
 		control.head.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
 	}
-	while (sendmsg(REPORTS, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
+	while ((err = sendmsg(socket, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR)
 		;
+	return err;
+}
+
+static void report(int kind, int stage, int value, int fd)
+{
+	int words[3] = {kind, stage, value};
+
+	send_words(REPORTS, words, sizeof words, fd);
 }
 
 static void fail(int stage)

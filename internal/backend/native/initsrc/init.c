@@ -1,25 +1,23 @@
 /*
- * lepto-init: the first process of a container. (The mode "enter" is another
- * program: see enter.c.)
+ * lepto-init: the first process of a container, once it has made the container
+ * (make.c). The mode "enter" is another program: see enter.c.
  *
- *   lepto-init MODE STATUS EXIT ORDERS COMMAND [ARG...]
- *
- * MODE is
- *   init  fork COMMAND, forward signals to it, reap orphans, and when it ends
- *         write "code signal\n" to the descriptor EXIT and end with its code;
- *   tty   the same, with COMMAND on a new pseudo terminal whose output is
+ * Its mode, in the orders, is
+ *   init  fork the command, forward signals to it, reap orphans, and when it ends
+ *         write "code signal\n" to the exit file and end with its code;
+ *   tty   the same, with the command on a new pseudo terminal whose output is
  *         copied to standard output;
- *   exec  become COMMAND: nothing but the report below.
+ *   exec  become the command: nothing but the report below;
+ *   hold  run no command, only reap orphans, until a signal asks for the end:
+ *         what is to be done in the container comes by "enter".
  *
- * ORDERS is a descriptor of what COMMAND is run with: the environment and a
- * confinement (confine.c). This program is started as root with all
- * capabilities and without a filter, in the finished container; the confinement
- * comes first of all. The environment comes this way because libc reads some
- * variables before, and they are the image's.
+ * The last of the orders are the command, the environment, and a confinement
+ * (confine.c); the confinement comes first of all. The environment comes this way
+ * because libc reads some variables before, and they are the image's.
  *
- * STATUS is a descriptor that closes when COMMAND has been executed. If it
+ * The descriptor for reports closes when the command has been executed. If it
  * can't be, the errno and the stage that failed are written to it first, as
- * native ints. The lookup in
+ * native ints, and then what it was about. The lookup in
  * PATH is done here, not by libc's execvp: that one hands files it can't
  * execute to a shell, which hides a wrong architecture.
  *
@@ -54,20 +52,6 @@ enum { CANNOT_RUN = 126, NOT_FOUND = 127 };
 /* Signals that tell of a defect of this process itself: never forwarded. */
 static const int own_signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS,
 				  SIGABRT, SIGTRAP, SIGSYS};
-
-static int number(const char *s)
-{
-	int n = 0;
-	for (; *s >= '0' && *s <= '9'; s++)
-		n = n * 10 + *s - '0';
-	return n;
-}
-
-static void cloexec(int fd)
-{
-	if (fd > 2)
-		fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
 
 static void write_all(int fd, const char *buf, size_t len)
 {
@@ -129,11 +113,16 @@ int execute(char **argv)
 
 static int status; /* the descriptor */
 
-static void report_failure(int stage)
+const char *about = "";
+
+void reports_to(int fd) { status = fd; }
+
+void report_failure(int stage)
 {
 	int words[2] = {errno, stage};
 
 	write_all(status, (const char *)words, sizeof words);
+	write_all(status, about, strlen(about));
 	_exit(stage == EXECUTE && words[0] == ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
@@ -286,6 +275,27 @@ static void watch(pid_t child, int master, int exit_fd, const sigset_t *set)
 	}
 }
 
+/* hold waits to be asked to end, which is no failure. */
+static void hold(int exit_fd)
+{
+	sigset_t set;
+	int sig;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	forward_everything_but_own(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	close(status);
+	for (;;) {
+		if (sigwait(&set, &sig) != 0)
+			continue;
+		if (sig == SIGCHLD)
+			while (waitpid(-1, NULL, WNOHANG) > 0)
+				;
+		else if (sig == SIGTERM || sig == SIGINT || sig == SIGQUIT)
+			finish(0, 0, -1, exit_fd);
+	}
+}
+
 static void start(int tty, int exit_fd, char **argv)
 {
 	sigset_t set, before;
@@ -310,42 +320,37 @@ static void start(int tty, int exit_fd, char **argv)
 	watch(child, master, exit_fd, &set);
 }
 
-/* obey takes the orders, and returns as confined as the command is to be. */
-static void obey(int orders)
+void become(const char *mode, int exit_fd)
 {
 	struct confinement c = {0};
-	char **env;
+	char **argv = list(NULL), **env = list(NULL);
 
-	/* The descriptors held here are files of the host: keep them from the
-	 * container's processes, which may run as the same user. Executing the
-	 * command ends this. */
-	prctl(PR_SET_DUMPABLE, 0);
-	read_orders(orders, report_failure);
-	env = list(NULL);
 	read_confinement(&c);
+	if (!argv[0] && strcmp(mode, "hold") != 0) {
+		errno = EPROTO;
+		report_failure(READ_ORDERS);
+	}
 	/* A terminal is the user's; it is of the container's own devpts. */
 	if (isatty(0) && fchown(0, c.uid, -1) < 0)
 		report_failure(OPEN_TERMINAL);
 	confine(&c);
 	environ = env;
-	/* Becoming another user has set it as a sysctl says. */
+	/* The descriptors held here are files of the host: keep them from the
+	 * container's processes, which may run as the same user. Becoming another
+	 * user has set it as a sysctl says; executing the command ends it. */
 	prctl(PR_SET_DUMPABLE, 0);
+	if (strcmp(mode, "hold") == 0)
+		hold(exit_fd);
+	if (strcmp(mode, "exec") == 0)
+		run(argv);
+	start(strcmp(mode, "tty") == 0, exit_fd, argv);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "enter") == 0)
 		return enter();
-	if (argc < 6)
-		return 2;
-	int exit_fd = number(argv[3]);
-
-	status = number(argv[2]);
-	cloexec(status);
-	cloexec(exit_fd);
-	obey(number(argv[4]));
-	if (strcmp(argv[1], "exec") == 0)
-		run(argv + 5);
-	start(strcmp(argv[1], "tty") == 0, exit_fd, argv + 5);
+	if (argc == 2 && strcmp(argv[1], "make") == 0)
+		return make();
 	return 2;
 }

@@ -4,7 +4,8 @@ extern char **environ;
 /* Stages at which they may fail, as the supervisor knows them. */
 enum {
 	READ_ORDERS = 1, JOIN_CGROUP, ENTER, FORK, OPEN_TERMINAL, SET_LIMITS,
-	SET_FILTER, SET_CAPABILITIES, SET_USER, SET_DIRECTORY, EXECUTE
+	SET_FILTER, SET_CAPABILITIES, SET_USER, SET_DIRECTORY, EXECUTE, MOUNT,
+	MAKE_DEVICE, SET_PARAMETER, CHANGE_ROOT, SET_NAME, JOIN_KEYRING
 };
 
 /* A failure reports errno and the stage, and ends the process. */
@@ -42,5 +43,19 @@ int open_terminal(int rows, int cols);
 /* take_terminal makes the other side this process's own, and its stdio. */
 int take_terminal(int master);
 
-/* enter is the mode of that name. */
+/* send_words sends a message over a socket, with a descriptor unless it is -1. */
+int send_words(int socket, const void *words, size_t size, int fd);
+
+/* The modes of these names: see enter.c and make.c. */
 int enter(void);
+int make(void);
+
+/* report_failure reports the stage and errno, and what it was about, where
+ * reports_to has said, and ends the process. */
+extern const char *about;
+void reports_to(int fd);
+void report_failure(int stage);
+
+/* become ends the making of a container: what is left of the orders is done with
+ * this process, and it is the first one. */
+void become(const char *mode, int exit_fd);

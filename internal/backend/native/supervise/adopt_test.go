@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -22,13 +26,73 @@ func killSupervisor(t testing.TB, dir string) {
 	t.Helper()
 	state, err := supervise.ReadState(dir)
 	must(t, err)
-	must(t, syscall.Kill(state.SupervisorPID, syscall.SIGKILL))
-	lock, err := os.Open(filepath.Join(dir, "lock"))
-	must(t, err)
-	defer lock.Close()
+	if err := syscall.Kill(state.SupervisorPID, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) { // it ends with its container
+		must(t, err)
+	}
+	// Not by its lock: an heir may have it at once.
 	eventually(t, "the supervisor is gone", func() bool {
-		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+		return errors.Is(syscall.Kill(state.SupervisorPID, 0), syscall.ESRCH)
 	})
+}
+
+// exitCodesAreKept reports whether the kernel tells how a process ended after its
+// parent has collected it: from Linux 6.15 on.
+func exitCodesAreKept(t *testing.T) bool {
+	t.Helper()
+	var name unix.Utsname
+	must(t, unix.Uname(&name))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	must(t, err)
+	return major > 6 || major == 6 && minor >= 15
+}
+
+// TestExecWhileItsSupervisorDies: a supervisor that was killed but is not gone
+// yet takes connections and reads nothing.
+func TestExecWhileItsSupervisorDies(t *testing.T) {
+	s := spec(t, "sleep 1000")
+	h := start(t, s)
+	state, err := supervise.ReadState(s.Dir)
+	must(t, err)
+	must(t, syscall.Kill(state.SupervisorPID, syscall.SIGSTOP))
+	t.Cleanup(func() { _ = syscall.Kill(state.SupervisorPID, syscall.SIGKILL) }) // stopped, it would hold up the end
+	eventually(t, "the supervisor stands still", func() bool { return stopped(t, state.SupervisorPID) })
+	// Input is read once there is a connection.
+	connected := make(chan struct{})
+	var out strings.Builder
+	exec := backend.ExecSpec{Args: []string{"sh", "-c", "cat; echo $$ >> /tmp/runs; wc -l < /tmp/runs"}, Stdout: &out,
+		Stdin: io.MultiReader(readerFunc(func([]byte) (int, error) { close(connected); return 0, io.EOF }), strings.NewReader("typed\n"))}
+	failed := make(chan error, 1)
+	go func() {
+		code, err := h.Exec(t.Context(), exec)
+		if code != 0 {
+			err = fmt.Errorf("exit code %d, %w", code, err)
+		}
+		failed <- err
+	}()
+	<-connected
+	must(t, syscall.Kill(state.SupervisorPID, syscall.SIGKILL))
+	if err := <-failed; err != nil || out.String() != "typed\n1\n" {
+		t.Errorf("output %q, %v", out.String(), err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// stopped reports whether all threads of a process are.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	must(t, err)
+	for _, thread := range threads {
+		data, _ := os.ReadFile(thread) // ended meanwhile
+		if _, state, found := strings.Cut(string(data), ") "); found && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 func TestAdoptRunning(t *testing.T) {
@@ -53,7 +117,8 @@ func TestAdoptRunning(t *testing.T) {
 			}
 			exit, err := h.Wait(t.Context())
 			must(t, err)
-			if exit.Code != 23 {
+			lost := noInit && exit.Code == 137 && !exitCodesAreKept(t)
+			if exit.Code != 23 && !lost {
 				t.Errorf("exit = %+v", exit)
 			}
 			var want strings.Builder
@@ -63,6 +128,79 @@ func TestAdoptRunning(t *testing.T) {
 			if got := text(t, h); got != want.String()+"end\n" {
 				t.Errorf("output is not complete: %d bytes of %d", len(got), want.Len()+4)
 			}
+		})
+	}
+}
+
+// logSize is how much is stored of a container's output.
+func logSize(t *testing.T, dir string) (sum int64) {
+	t.Helper()
+	segments, err := supervise.Segments(dir)
+	must(t, err)
+	for _, name := range segments {
+		info, err := os.Stat(name)
+		must(t, err)
+		sum += info.Size()
+	}
+	return sum
+}
+
+// A supervisor may be killed at any moment: with what it has read in its hands,
+// with half a line, with a record half written, while it begins a segment.
+func TestKillsLoseNoOutput(t *testing.T) {
+	const blocks, lines = 150, 1000
+	script := fmt.Sprintf(`i=0
+while [ $i -lt %d ]; do
+	seq $((i*%[2]d+1)) $((i*%[2]d+%[2]d)); printf $i... >&2; sleep 0.005; echo done >&2
+	i=$((i+1))
+done`, blocks, lines)
+	for _, tty := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tty=%v", tty), func(t *testing.T) {
+			s := spec(t, script)
+			s.TTY, s.LogBudget = tty, 64<<20
+			if tty {
+				s.Args[2] = strings.ReplaceAll(script, ">&2", ">/dev/null")
+			}
+			h := start(t, s)
+			kills := 0
+			for ; ; kills++ {
+				state, err := h.State(t.Context())
+				must(t, err)
+				if !state.Running() {
+					break
+				}
+				killSupervisor(t, s.Dir)
+				h, err = launcher.Adopt(t.Context(), s.Dir)
+				must(t, err)
+				// Let it get somewhere: some of what comes now.
+				since := logSize(t, s.Dir)
+				eventually(t, "more output", func() bool {
+					now, err := h.State(t.Context())
+					must(t, err)
+					return logSize(t, s.Dir) > since || !now.Running()
+				})
+			}
+			if kills < 5 {
+				t.Fatalf("%d kills only", kills)
+			}
+			out, stderr := 0, 0
+			for line, err := range h.Logs(t.Context(), backend.LogQuery{Tail: -1}) {
+				must(t, err)
+				want := fmt.Sprint(out + 1)
+				if line.Stream == backend.Stderr {
+					want = fmt.Sprintf("%d...done", stderr)
+					stderr++
+				} else {
+					out++
+				}
+				if line.Text != want {
+					t.Fatalf("after %d lines: %q, want %q", out, line.Text, want)
+				}
+			}
+			if out != blocks*lines || !tty && stderr != blocks {
+				t.Errorf("%d and %d lines after %d kills", out, stderr, kills)
+			}
+			t.Logf("%d kills", kills)
 		})
 	}
 }

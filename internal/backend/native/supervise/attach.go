@@ -35,19 +35,45 @@ func (h *Handle) Attach(ctx context.Context, spec backend.ExecSpec) (backend.Pro
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
 		return nil, fmt.Errorf("exec without a command: %w", fault.ErrInvalid)
 	}
-	conn, err := h.dialRunning(ctx)
+	conn, err := h.dialRunning(ctx) // before anything is read from stdin
 	if err != nil {
 		return nil, err
 	}
-	p := &process{ctx: ctx, conn: conn, spec: spec, ended: make(chan struct{})}
-	if err := p.start(); err != nil {
+	p := &process{ctx: ctx, spec: spec, ended: make(chan struct{})}
+	fds, err := p.stdio()
+	defer closeAll(fds.close)
+	if err != nil {
 		conn.Close()
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		return nil, err
 	}
-	return p, nil
+	for attempt := 1; err == nil; attempt++ {
+		p.conn = conn
+		if err = p.start(fds.send); err == nil {
+			return p, nil
+		}
+		conn.Close()
+		if errors.Is(err, errUnread) && attempt < attachTries {
+			conn, err = h.dialRunning(ctx) // another supervisor takes over
+		}
+	}
+	p.abandon()
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	return nil, err
+}
+
+// attachTries bounds how many supervisors in a row may be found dying.
+const attachTries = 5
+
+// errUnread: a supervisor that was killed is to be reached until the kernel has
+// taken it down, and went without having read the request. So nothing was
+// started, and it may be asked for again.
+var errUnread = fmt.Errorf("exec: the supervisor went before it read the request: %w", fault.ErrUnavailable)
+
+// unread tells that from the way the connection ended: a socket that is closed
+// with something left to read in it resets its peer.
+func unread(err error) bool {
+	return errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
 }
 
 // dialRunning connects to the supervisor of a container that runs.
@@ -81,25 +107,21 @@ type process struct {
 	waited   sync.Once
 }
 
-// start has the command started.
-func (p *process) start() error {
+// start has the command started, with the descriptors given.
+func (p *process) start(fds []int) error {
 	stop := context.AfterFunc(p.ctx, func() { p.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	fds, err := p.stdio()
-	defer closeAll(fds.close)
-	if err != nil {
-		p.abandon()
-		return err
-	}
-	err = Send(p.conn, Request{Op: OpExec, Exec: &ExecRequest{
+	err := Send(p.conn, Request{Op: OpExec, Exec: &ExecRequest{
 		Args: p.spec.Args, Env: assignments(p.spec.Env), Cwd: p.spec.WorkDir, User: p.spec.User,
 		TTY: p.spec.TTY, Cols: p.spec.Cols, Rows: p.spec.Rows,
-	}}, fds.send...)
+	}}, fds...)
+	if unread(err) {
+		return errUnread
+	}
 	if err == nil {
 		err = p.started()
 	}
 	if err != nil {
-		p.abandon()
 		return err
 	}
 	if !stop() {
@@ -120,6 +142,9 @@ func (p *process) started() error {
 	files, err := Receive(p.conn, &reply)
 	if err != nil {
 		closeAll(files)
+		if unread(err) {
+			return errUnread
+		}
 		return fmt.Errorf("exec: the supervisor is gone: %w", fault.ErrUnavailable)
 	}
 	if reply.Error == nil && reply.Ended { // it could not be executed
@@ -219,6 +244,9 @@ func (p *process) Wait() (int, error) {
 		}
 		if p.terminal != nil {
 			p.terminal.Close()
+		}
+		if p.reply.OOM && p.spec.OutOfMemory != nil {
+			p.spec.OutOfMemory()
 		}
 		if p.reply.Reason != "" {
 			to := p.spec.Stderr

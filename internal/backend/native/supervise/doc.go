@@ -20,9 +20,7 @@
 //	log/             stored output in segments
 //	supervisor.log   what the supervisor itself has to say: empty, unless it crashed
 //	upper/ work/ rootfs/ m/  the overlay mounts' writable parts and mount points
-//	lc/              the container library's own state
 //
-// The package must not import libcontainer nor use cgo: it is linked into
-// lepto itself, the library only into the supervisor. It knows nothing of
-// images, networks and enclaves.
+// The package must not use cgo, and stay small: it is linked into the supervisor
+// and into lepto itself. It knows nothing of images, networks and enclaves.
 package supervise

@@ -18,17 +18,48 @@ import (
 func TestRecordsRoundTrip(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 60, time.UTC)
 	for _, text := range []string{"", "plain", " F tricky P ", "ünïcödé", strings.Repeat("x", MaxRecord)} {
-		for _, whole := range []bool{true, false} {
-			record := AppendRecord(nil, at, backend.Stderr, []byte(text), whole)
+		for kind, whole := range map[Kind]bool{Line: true, LineCRLF: true, LastLine: true, Note: true, Part: false} {
+			record := AppendRecord(nil, at, backend.Stderr, kind, []byte(text))
 			line, got, ok := parseRecord(record[:len(record)-1])
 			if !ok || got != whole || line != (backend.LogLine{At: at, Stream: backend.Stderr, Text: text}) {
-				t.Errorf("%q, whole %v: %+v, %v, %v", text, whole, line, got, ok)
+				t.Errorf("%q, kind %c: %+v, %v, %v", text, kind, line, got, ok)
 			}
 		}
 	}
-	for _, junk := range []string{"", "x", "2026-01-02T03:04:05Z stdout", "2026-01-02T03:04:05Z stdout F", "noon stdout F x"} {
+	for _, junk := range []string{"", "x", "2026-01-02T03:04:05Z stdout", "2026-01-02T03:04:05Z stdout F", "noon stdout F x", "2026-01-02T03:04:05Z stdout M 7"} {
 		if _, _, ok := parseRecord([]byte(junk)); ok {
 			t.Errorf("%q is taken for a record", junk)
+		}
+	}
+}
+
+func TestLoggedCountsWhatTheSpoolHad(t *testing.T) {
+	segment := func(lines ...string) string {
+		path := filepath.Join(t.TempDir(), SegmentName(1))
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const at = "2026-01-02T03:04:05Z "
+	first := segment(at+"stdout M 7", at+"stderr M 0", at+"stdout F 12345", at+"stderr P ab", "")
+	for name, c := range map[string]struct {
+		segments    []string
+		out, stderr int64
+	}{
+		"nothing":                {nil, 0, 0},
+		"records without a mark": {[]string{segment(at+"stdout F x", "")}, 0, 0},
+		"each kind": {[]string{segment(at+"stdout M 10", at+"stderr M 20", at+"stdout F abc", at+"stdout R abc",
+			at+"stdout P abc", at+"stdout E abc", at+"stderr N missing", "")}, 10 + 4 + 5 + 3 + 3, 20},
+		"a later mark":            {[]string{segment(at+"stdout M 10", at+"stdout F abc", at+"stdout M 3", at+"stdout F a", "")}, 5, 0},
+		"half a record":           {[]string{segment(at+"stdout M 10", at+"stdout F abc", at+"stdout F ab")}, 14, 0},
+		"half a mark":             {[]string{first, segment(at + "stdout M 1")}, 13, 2},
+		"a segment just begun":    {[]string{first, segment()}, 13, 2},
+		"a segment dropped since": {[]string{first, first + "x"}, 13, 2},
+	} {
+		got, err := Logged(c.segments)
+		if err != nil || got[backend.Stdout] != c.out || got[backend.Stderr] != c.stderr {
+			t.Errorf("%s: %v, %v; want %d and %d", name, got, err, c.out, c.stderr)
 		}
 	}
 }

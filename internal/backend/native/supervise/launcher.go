@@ -15,7 +15,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// A Launcher starts supervisors. lepto-create lies beside lepto-supervisor.
+// A Launcher starts supervisors. lepto-filter lies beside lepto-supervisor.
 type Launcher struct {
 	Supervisor string // path of lepto-supervisor
 	Init       string // path of lepto-init
@@ -57,7 +57,7 @@ func (l Launcher) Start(ctx context.Context, spec Spec) (*Handle, error) {
 	ready, err := l.spawn(ctx, startPatience, spec.Dir, "run")
 	if err != nil {
 		// Whatever it has made is taken away, also when ctx has ended.
-		return nil, errors.Join(err, l.reap(context.WithoutCancel(ctx), spec.Dir))
+		return nil, errors.Join(err, l.undo(context.WithoutCancel(ctx), spec.Dir, err))
 	}
 	if ready.Error != nil {
 		return nil, ready.Error.Err()
@@ -127,8 +127,8 @@ func (l Launcher) spawn(ctx context.Context, patience time.Duration, dir, mode s
 	}
 	defer readyR.Close()
 	defer readyW.Close()
-	create := filepath.Join(filepath.Dir(l.Supervisor), "lepto-create")
-	cmd := l.command(dir, mode, append([]string{l.Init, create}, args...)...)
+	filter := filepath.Join(filepath.Dir(l.Supervisor), "lepto-filter")
+	cmd := l.command(dir, mode, append([]string{l.Init, filter}, args...)...)
 	cmd.ExtraFiles = []*os.File{readyW}
 	log, err := os.OpenFile(filepath.Join(dir, fileLog), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -166,7 +166,10 @@ func (l Launcher) command(dir, mode string, args ...string) *exec.Cmd {
 	//nolint:noctx // it outlives every context of its starter
 	cmd := exec.Command(l.Supervisor, append([]string{mode, dir}, args...)...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	// Where the kernel gives huge pages to whom did not ask ("always" in
+	// /sys/kernel/mm/transparent_hugepage/enabled, as Debian has it), a supervisor
+	// would keep 4.6 MB instead of 1.4.
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GODEBUG=disablethp=1"}
 	// A clone of the mount namespace, not an unshared one: Go makes that
 	// private, and then mounts that the host lets go would stay in it for good.
 	// The supervisor makes its own a slave.
@@ -181,6 +184,19 @@ func (l Launcher) reap(ctx context.Context, dir string) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return ready.Error.Err()
+}
+
+// undo takes back a start that nobody has heard the end of, and says so in the
+// folder: the supervisor may have died when the command ran already.
+func (l Launcher) undo(ctx context.Context, dir string, cause error) error {
+	if err := l.reap(ctx, dir); err != nil {
+		return err
+	}
+	state, err := ReadState(dir)
+	if err != nil || state.Phase == PhaseFailed {
+		return nil //nolint:nilerr // without a state nothing says that it runs
+	}
+	return WriteState(dir, State{Phase: PhaseFailed, Restarts: state.Restarts, Error: Fail(cause)})
 }
 
 // lastLine gives the last line of a file that says something.

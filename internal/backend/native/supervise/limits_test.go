@@ -93,3 +93,29 @@ func TestPauseFreezes(t *testing.T) {
 		t.Error("paused what has ended")
 	}
 }
+
+// TestCgroupsOfItsOwn: a privileged container may part its cgroup, as a system or
+// a container engine in it does. On v2 its own is then closed to processes.
+func TestCgroupsOfItsOwn(t *testing.T) {
+	s := spec(t, `
+g=/sys/fs/cgroup
+[ -e $g/cgroup.procs ] || g=$g/memory
+mkdir $g/below $g/empty || exit
+for p in $(cat $g/cgroup.procs); do echo $p >$g/below/cgroup.procs; done
+[ ! -e $g/cgroup.subtree_control ] || echo +memory >$g/cgroup.subtree_control || exit
+echo parted
+while [ ! -e /go ]; do sleep 0.01; done
+tail /dev/zero
+exit 9`)
+	s.Privileged, s.Resources.MemoryBytes = true, 32<<20
+	h := start(t, s)
+	eventually(t, "the parting", func() bool { return strings.Contains(text(t, h), "parted\n") })
+	if out, code := output(t, h, "touch", "/go"); code != 0 {
+		t.Errorf("exec: %q, %d", out, code)
+	}
+	exit, err := h.Wait(t.Context())
+	must(t, err)
+	if exit.Code != 9 || !exit.OOM {
+		t.Errorf("exit %+v, output %q", exit, text(t, h))
+	}
+}

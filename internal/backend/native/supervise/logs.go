@@ -248,8 +248,7 @@ func tailStart(segments []string, n int) (int, error) {
 func countWhole(data []byte) int {
 	n := 0
 	for record := range bytes.Lines(data) {
-		fields := bytes.SplitN(record, []byte(" "), 4)
-		if len(fields) == 4 && string(fields[2]) == "F" {
+		if _, _, kind, _, ok := splitRecord(record); ok && kind.whole() {
 			n++
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
@@ -124,8 +125,10 @@ func destroy(t testing.TB, h *supervise.Handle, s supervise.Spec) {
 // checkGone fails if the host still has something of a container.
 func checkGone(t testing.TB, s supervise.Spec) {
 	t.Helper()
-	if found, _ := filepath.Glob("/sys/fs/cgroup/*/" + s.CgroupName); len(found) > 0 {
-		t.Errorf("cgroups left: %v", found)
+	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/"} { // v1, v2
+		if found, _ := filepath.Glob(pattern + s.CgroupName); len(found) > 0 {
+			t.Errorf("cgroups left: %v", found)
+		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
@@ -164,9 +167,10 @@ func run(t testing.TB, s supervise.Spec) (backend.Exit, string) {
 // eventually waits until what holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	patience := bounds.Wide(20 * time.Second)
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }

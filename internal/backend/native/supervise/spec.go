@@ -36,6 +36,7 @@ type Spec struct {
 	Privileged      bool     `json:"privileged,omitempty"`
 	HostPID         bool     `json:"host_pid,omitempty"`
 	NoInit          bool     `json:"no_init,omitempty"`
+	Hold            bool     `json:"hold,omitempty"` // run no command, only the init
 	TTY             bool     `json:"tty,omitempty"`
 	AddCapabilities []string `json:"add_capabilities,omitempty"` // with or without "CAP_"
 	Devices         []string `json:"devices,omitempty"`          // host paths, the same inside

@@ -151,8 +151,8 @@ func (c *copier) run() error {
 		return err
 	}
 	raw.Control(func(d uintptr) {
-		// No more than a pipe holds, whatever a process in the background adds.
-		for left := pipeSize(int(d)); left > 0; {
+		// No more than there is now, whatever a process in the background adds.
+		for left := waiting(int(d)); left > 0; {
 			n, err := unix.Read(int(d), buf)
 			if err == unix.EINTR {
 				continue
@@ -167,12 +167,13 @@ func (c *copier) run() error {
 	return failed
 }
 
-// pipeSize gives how much a pipe can hold; a terminal holds 4 KiB, so the
-// default for pipes is enough.
-func pipeSize(fd int) int {
-	n, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
+// waiting gives how many bytes there are to read. That may be more than the size
+// of a pipe: what was spliced into it lies there in larger pieces.
+func waiting(fd int) int {
+	const pipe = 64 << 10 // what most pipes hold, where the kernel can't tell
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	if err != nil {
-		return 64 << 10
+		return pipe
 	}
 	return n
 }

@@ -69,6 +69,7 @@ type Reply struct {
 	Ended   bool          `json:"ended,omitempty"`
 	Code    int           `json:"code,omitempty"`
 	Reason  string        `json:"reason,omitempty"` // with Code 126 or 127: why it can't run
+	OOM     bool          `json:"oom,omitempty"`    // with a Code: the kernel killed for memory meanwhile
 	Error   *Failure      `json:"error,omitempty"`
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -191,8 +190,5 @@ func reap(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := group.reset(); err != nil {
-		return err
-	}
-	return os.RemoveAll(filepath.Join(dir, "lc"))
+	return group.reset()
 }

@@ -43,7 +43,11 @@ func available() (map[string]capability.Cap, error) {
 
 // bounding gives the capabilities that a container's processes can ever have,
 // as names and as a set of bits, out of all there are.
-func bounding(spec supervise.Spec, all map[string]capability.Cap) (names []string, bits uint64, err error) {
+func bounding(spec supervise.Spec) (names []string, bits uint64, err error) {
+	all, err := available()
+	if err != nil {
+		return nil, 0, err
+	}
 	wanted := slices.Clone(defaultCapabilities)
 	everything := spec.Privileged
 	for _, name := range spec.AddCapabilities {

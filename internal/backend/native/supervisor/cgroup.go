@@ -21,13 +21,17 @@ const killPatience = 10 * time.Second
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// A group is a container's cgroups: one in each hierarchy. lepto-create makes
-// and sets them, with libcontainer's manager; what is done with them afterwards
-// is little, and done here, so that the supervisor needs no libcontainer.
+// A group is a container's cgroups: one in each hierarchy. Package
+// github.com/opencontainers/cgroups could make them as well; what is needed of it
+// is little, and this program better small.
 type group struct {
-	name  string            // below each hierarchy's root
-	paths map[string]string // hierarchy → directory; "" is v2
+	name        string            // below each hierarchy's root
+	paths       map[string]string // controller → directory; "" is v2
+	hierarchies []string          // of v1: names below /sys/fs/cgroup
 }
+
+// unified reports a host with the v2 hierarchy alone.
+func (g *group) unified() bool { return len(g.hierarchies) == 0 }
 
 // newGroup finds the hierarchies: cgroup v2 mounted on /sys/fs/cgroup, or a
 // tmpfs there with a mount for each v1 hierarchy, and for v2 on hybrid hosts.
@@ -54,6 +58,7 @@ func newGroup(name string) (*group, error) {
 		case unix.CGROUP2_SUPER_MAGIC:
 			g.paths[""] = filepath.Join(root, g.name)
 		case unix.CGROUP_SUPER_MAGIC:
+			g.hierarchies = append(g.hierarchies, e.Name())
 			for _, controller := range strings.Split(e.Name(), ",") {
 				g.paths[controller] = filepath.Join(root, g.name)
 			}
@@ -76,12 +81,21 @@ func (g *group) dirs() []string {
 	return slices.Compact(slices.Sorted(maps.Values(g.paths)))
 }
 
-// procs are the files that a process joins the cgroups by. A container on v2
+// joinFiles are the files that the first process joins the cgroups by.
+func (g *group) joinFiles() []string {
+	out := g.dirs()
+	for i := range out {
+		out[i] = filepath.Join(out[i], "cgroup.procs")
+	}
+	return out
+}
+
+// procs are the files that a later process joins the cgroups by. A container on v2
 // may have moved its processes further down, and then only there they can be.
 func (g *group) procs(pid int) []string {
 	var out []string
 	for _, dir := range g.dirs() {
-		if dir == g.paths[""] && len(g.paths) == 1 {
+		if g.unified() {
 			if below := cgroup2Of(pid); below != "" {
 				dir = filepath.Join(cgroupRoot, below)
 			}
@@ -230,18 +244,24 @@ func read(file string) string {
 	return string(data)
 }
 
-// oomKilled reports whether the kernel has killed a process here for memory.
-func (g *group) oomKilled() bool {
-	file := filepath.Join(g.paths["memory"], "memory.oom_control")
-	if g.paths["memory"] == "" {
-		file = filepath.Join(g.paths[""], "memory.events")
+// oomKills counts the processes here that the kernel has killed for memory. On v1
+// a container that has made cgroups of its own has them counted there; on v2 what
+// is counted there is counted here too, which does not matter: it only grows.
+func (g *group) oomKills() (total uint64) {
+	top, file := g.paths["memory"], "memory.oom_control"
+	if top == "" {
+		top, file = g.paths[""], "memory.events"
 	}
-	for line := range strings.Lines(read(file)) {
-		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			return strings.TrimSpace(n) != "0"
+	_ = walk(top, func(dir string) error { // what can't be read has none
+		for line := range strings.Lines(read(filepath.Join(dir, file))) {
+			if text, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				n, _ := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+				total += n
+			}
 		}
-	}
-	return false
+		return nil
+	})
+	return total
 }
 
 // remove removes the cgroups, and those above them that are empty then.

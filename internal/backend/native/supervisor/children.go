@@ -12,8 +12,7 @@ import (
 )
 
 // children collects all children of this process: those it starts, and those
-// it inherits as a subreaper, which its starters (lepto-create, lepto-init
-// enter) leave to it. A child may end before anybody knows its name, so every
+// it inherits as a subreaper, which lepto-init enter leaves to it. A child may end before anybody knows its name, so every
 // status is kept until it is asked for.
 type children struct {
 	collecting sync.Mutex // held while statuses are taken from the kernel
@@ -96,13 +95,14 @@ func (c *children) wait(pid int) unix.WaitStatus {
 	return <-ch
 }
 
-// start runs a program with the given descriptors as its own, from 0 on. It is
+// start runs a program, in new namespaces as the flags have it (clone(2)), with the
+// given descriptors as its own, from 0 on. It is
 // killed if the calling thread ends, and so if this process does: a caller that
 // stays on its thread (runtime.LockOSThread) until the program has ended is
 // sure that it never works on alone. It is not os/exec's: that one collects its
 // children itself.
-func (c *children) start(path string, args []string, files ...*os.File) (int, error) {
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{}, Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}}
+func (c *children) start(path string, args []string, flags uintptr, files ...*os.File) (int, error) {
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{}, Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Cloneflags: flags}}
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}

@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"strconv"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
 // A confinement is what a command of a container may be and do, for lepto-init
@@ -59,4 +61,13 @@ func (e *encoder) flag(on bool) {
 func (e *encoder) list(items []string) {
 	e.number(len(items))
 	e.text(items...)
+}
+
+func (e *encoder) limits(limits []supervise.Ulimit) {
+	var words []string
+	for _, l := range limits {
+		value := strconv.FormatUint(l.Value, 10)
+		words = append(words, strconv.Itoa(l.Type), value, value)
+	}
+	e.list(words)
 }

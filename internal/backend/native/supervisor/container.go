@@ -46,7 +46,7 @@ type process interface {
 
 func newContainer(spec supervise.Spec, state supervise.State, args []string) (*container, error) {
 	if len(args) != 2 {
-		return nil, errors.New("the paths of lepto-init and lepto-create are missing")
+		return nil, errors.New("the paths of lepto-init and lepto-filter are missing")
 	}
 	programs, err := findPrograms(spec.Dir, args[0], args[1])
 	if err != nil {
@@ -121,11 +121,10 @@ func (c *container) finish(exit backend.Exit) {
 		slog.Error("end processes", "err", err)
 	}
 	c.output.drain()
-	exit.OOM = exit.Code != 0 && c.group.oomKilled()
+	exit.OOM = exit.Code != 0 && c.group.oomKills() > 0
 	if err := c.group.remove(); err != nil {
 		slog.Error("remove cgroups", "err", err)
 	}
-	os.RemoveAll(c.lcDir())
 	removeStubs(c.root.path(), c.stubs)
 	if exit.At.IsZero() {
 		exit.At = time.Now()
@@ -177,7 +176,6 @@ func (c *container) failed(err error) {
 	if rerr := c.group.remove(); rerr != nil {
 		slog.Error("remove cgroups", "err", rerr)
 	}
-	os.RemoveAll(c.lcDir())
 	removeStubs(c.root.path(), c.stubs)
 	_ = c.update(func(s *supervise.State) { // it has logged its error
 		s.Phase = supervise.PhaseFailed

@@ -3,8 +3,8 @@
 //
 // Its main type is container, one per process. [Main] is the whole program:
 //
-//	lepto-supervisor run DIR INIT CREATE    make the container of DIR/spec.json, and stay until it ends
-//	lepto-supervisor adopt DIR INIT CREATE  take over a container whose supervisor died
+//	lepto-supervisor run DIR INIT FILTER    make the container of DIR/spec.json, and stay until it ends
+//	lepto-supervisor adopt DIR INIT FILTER  take over a container whose supervisor died
 //	lepto-supervisor reap DIR               kill what is left of a container, and remove its cgroups
 //	lepto-supervisor files DIR PATH         a tar of a path in a stopped container, on stdout
 //	lepto-supervisor copy-in DIR PATH       unpack the tar on stdin into a stopped container
@@ -14,8 +14,8 @@
 // never in the host's table and end with their last process.
 //
 // There is one such process beside every container, for as long as it runs. So
-// it stays small: pure Go, no libcontainer. The container is made by a program
-// that ends (package create), and commands are run in it by lepto-init's mode
-// "enter". The package must not know of images, networks and enclaves: package
+// it stays small. What can't be done from a program with several threads, or had
+// better not be done in one that stays, lepto-init does: its mode "make" makes the
+// container around itself, "enter" runs further commands in it. The package must not know of images, networks and enclaves: package
 // supervise's Spec is all it gets.
 package supervisor

@@ -41,12 +41,7 @@ func (o orders) encode() []byte {
 	e.flag(o.tty)
 	e.number(int(o.rows))
 	e.number(int(o.cols))
-	var limits []string
-	for _, l := range o.limits {
-		value := strconv.FormatUint(l.Value, 10)
-		limits = append(limits, strconv.Itoa(l.Type), value, value)
-	}
-	e.list(limits)
+	e.limits(o.limits)
 	e.list(o.env)
 	e.list(o.args)
 	return o.confinement.append(e)
@@ -55,17 +50,19 @@ func (o orders) encode() []byte {
 // stage is where lepto-init failed.
 type stage int32
 
-// Those that are told apart; the numbers are enter.c's.
+// Those that are told apart; the numbers are init.h's.
 const (
 	stageDirectory stage = 10
 	stageExecute   stage = 11
+	stageMount     stage = 12
 )
 
 // String says what was being done.
 func (s stage) String() string {
 	names := []string{"", "read orders", "join the cgroups", "enter the namespaces", "fork",
 		"open a terminal", "set limits", "set the system call filter", "set capabilities",
-		"become the user", "enter the working directory", "execute"}
+		"become the user", "enter the working directory", "execute", "mount", "make",
+		"set", "change the root", "set the host name", "join a keyring"}
 	if int(s) < len(names) {
 		return names[s]
 	}
@@ -108,7 +105,7 @@ func (c *container) enter(o orders, files []*os.File) (reports, error) {
 	defer ours.Close()
 	runtime.LockOSThread() // see children.start
 	defer runtime.UnlockOSThread()
-	pid, err := c.children.start(c.programs.sealedInit, []string{"lepto-init", "enter"},
+	pid, err := c.children.start(c.programs.sealedInit, []string{"lepto-init", "enter"}, 0,
 		append(files[:3:3], told, target, theirs)...)
 	theirs.Close()
 	if err != nil {

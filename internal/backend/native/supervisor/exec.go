@@ -60,6 +60,7 @@ func (e *execution) run(files []*os.File) (supervise.Reply, error) {
 	if err != nil {
 		return supervise.Reply{}, err
 	}
+	killed := e.c.group.oomKills()
 	said, err := e.c.enter(orders, files)
 	// The client's side of the pipes must be the only ones left.
 	for _, f := range files {
@@ -83,7 +84,8 @@ func (e *execution) run(files []*os.File) (supervise.Reply, error) {
 	e.over.Store(true)
 	e.conn.CloseRead()
 	<-watching
-	return supervise.Reply{Ended: true, Code: exit.Code}, nil
+	oom := exit.Code != 0 && e.c.group.oomKills() > killed
+	return supervise.Reply{Ended: true, Code: exit.Code, OOM: oom}, nil
 }
 
 // orders describes the command to lepto-init.
@@ -97,11 +99,7 @@ func (e *execution) orders() (orders, error) {
 	if err != nil {
 		return orders{}, err
 	}
-	all, err := available()
-	if err != nil {
-		return orders{}, err
-	}
-	_, caps, err := bounding(e.c.spec, all)
+	_, caps, err := bounding(e.c.spec)
 	if err != nil {
 		return orders{}, err
 	}
@@ -123,7 +121,7 @@ func (e *execution) orders() (orders, error) {
 	}
 	e.env = environment(e.c.spec, id, e.req.TTY, e.req.Env...)
 	return orders{
-		cgroups: e.c.group.procs(e.c.current().PID), keyring: "_ses." + e.c.spec.ID,
+		cgroups: e.c.group.procs(e.c.current().PID), keyring: keyring(e.c.spec.ID),
 		tty: e.req.TTY, rows: e.req.Rows, cols: e.req.Cols, limits: limits,
 		env: e.env, args: e.req.Args,
 		confinement: confinement{bounding: caps, identity: id, cwd: e.cwd, filter: filter},

@@ -14,20 +14,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
+	"github.com/lepto-dev/lepto/internal/fault"
 )
 
 // This file keeps the system call filters that containers start with. One depends
-// on the bounding set, the kernel, and lepto-create alone, and to compile it takes
-// 40 ms of processor time. Measured in turns (BenchmarkStart, two busy cores): a
-// start took 160 ms of it with the filter compiled each time, and takes 110.
+// on the bounding set, the kernel, and lepto-filter alone, and to compile it takes
+// 40 ms of processor time, as long as all the rest of a start.
 
-// filterFor gives the filter for processes with the given bounding set, nil
-// where the container is to have none.
+// filterFor gives the filter for processes with the given capabilities, by name
+// and as their bounding set; nil where the container is to have none.
 func (c *container) filterFor(names []string, bounding uint64) ([]byte, error) {
 	if c.spec.Privileged {
 		return nil, nil
 	}
-	path, err := filterPath(c.programs.create, bounding)
+	path, err := filterPath(c.programs.filter, bounding)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +49,7 @@ func (c *container) filterFor(names []string, bounding uint64) ([]byte, error) {
 		}
 	}
 	if program, err = c.compile(names); err != nil {
-		return nil, fmt.Errorf("compile the system call filter: %w", err)
+		return nil, fault.New(supervise.CodeRuntime, "compile the system call filter: %w", err)
 	}
 	if err := writeFilter(path, program); err != nil {
 		slog.Warn("keep the system call filter", "err", err)
@@ -55,12 +57,12 @@ func (c *container) filterFor(names []string, bounding uint64) ([]byte, error) {
 	return program, nil
 }
 
-// filterPath is where a filter is kept: beside lepto-create, in a directory that
+// filterPath is where a filter is kept: beside lepto-filter, in a directory that
 // only root may look into, under a name that tells all it depends on.
-func filterPath(create string, bounding uint64) (string, error) {
+func filterPath(compiler string, bounding uint64) (string, error) {
 	var program unix.Stat_t
-	if err := unix.Stat(create, &program); err != nil {
-		return "", &os.PathError{Op: "stat", Path: create, Err: err}
+	if err := unix.Stat(compiler, &program); err != nil {
+		return "", &os.PathError{Op: "stat", Path: compiler, Err: err}
 	}
 	var host unix.Utsname
 	if err := unix.Uname(&host); err != nil {
@@ -69,7 +71,7 @@ func filterPath(create string, bounding uint64) (string, error) {
 	text := func(b []byte) string { return unix.ByteSliceToString(b) }
 	key := sha256.Sum256(fmt.Appendf(nil, "%x %d %d %d %s %s %s", bounding, program.Size, program.Ino, program.Mtim.Nano(),
 		text(host.Release[:]), text(host.Version[:]), text(host.Machine[:])))
-	return filepath.Join(filepath.Dir(create), "filters", fmt.Sprintf("%x", key[:16])), nil
+	return filepath.Join(filepath.Dir(compiler), "filters", fmt.Sprintf("%x", key[:16])), nil
 }
 
 // lockPatience bounds the wait for another supervisor that compiles.
@@ -130,7 +132,7 @@ func writeFilter(path string, program []byte) error {
 	return os.Rename(tmp, path)
 }
 
-// compile has lepto-create put itself under the filter, and reads it from there.
+// compile has lepto-filter write the filter.
 func (c *container) compile(names []string) ([]byte, error) {
 	body, err := json.Marshal(names)
 	if err != nil {
@@ -141,33 +143,26 @@ func (c *container) compile(names []string) ([]byte, error) {
 		return nil, err
 	}
 	defer in.Close()
-	ready, readyW, err := os.Pipe()
+	out, err := memoryFile("filter", nil)
 	if err != nil {
 		return nil, err
 	}
-	defer ready.Close()
-	done, doneW, err := os.Pipe()
-	if err != nil {
-		readyW.Close()
-		return nil, err
-	}
+	defer out.Close()
 	runtime.LockOSThread() // see children.start
 	defer runtime.UnlockOSThread()
-	pid, err := c.children.start(c.programs.create, []string{"lepto-create", "filter"}, in, readyW, os.Stderr, done)
-	readyW.Close()
-	done.Close()
+	pid, err := c.children.start(c.programs.filter, []string{"lepto-filter"}, 0, in, out, os.Stderr)
 	if err != nil {
-		doneW.Close()
 		return nil, err
 	}
-	defer c.children.wait(pid)
-	defer doneW.Close()
-	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
-		return nil, errors.New("lepto-create could not make it")
+	if status := c.children.wait(pid); !status.Exited() || status.ExitStatus() != 0 {
+		return nil, fmt.Errorf("lepto-filter ended with code %d", exitStatus(status).Code)
 	}
-	program, err := c.children.filterOf(pid)
-	if err == nil && len(program) == 0 {
-		err = errors.New("lepto-create is under no filter")
+	if _, err := out.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	program, err := io.ReadAll(out)
+	if err == nil && (len(program) == 0 || len(program)%unix.SizeofSockFilter != 0) {
+		err = fmt.Errorf("lepto-filter wrote %d bytes", len(program))
 	}
 	return program, err
 }

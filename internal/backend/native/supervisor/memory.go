@@ -16,9 +16,7 @@ import (
 // The pages of the program itself are a cache of its file: dropped, they come
 // back one by one when used. Measured on Linux 6.18, VmRSS of a supervisor in
 // kB: after the start 5900, trimmed 2950, the same beside a container that
-// prints five lines a second; after an exec 5700, half a second later 3100. With
-// libcontainer in this program it was 9600, trimmed 6900, and 9100 soon after:
-// hence lepto-create.
+// prints five lines a second; after an exec 5700, half a second later 3100.
 
 // trim gives back memory that is only a cache: the heap's free pages, and the
 // program's own pages.

@@ -10,17 +10,17 @@ import (
 
 // programs are the paths of what a supervisor starts.
 type programs struct {
-	create string
+	filter string
 	// sealedInit is lepto-init on a mount that is read-only, in this process's
-	// own mount namespace. A process in a container may reach the file it was
+	// own mount namespace. A process in a container may reach the file its init was
 	// started from, as /proc/PID/exe, and with the right user id could write to
 	// the host's copy; through this mount it can't, nor can it change the mount.
 	sealedInit string
 }
 
-// findPrograms seals the init. lepto-create lies beside this program, under
+// findPrograms seals the init. lepto-filter lies beside this program, under
 // a name with the same ending: see package embedded.
-func findPrograms(dir, init, create string) (programs, error) {
+func findPrograms(dir, init, filter string) (programs, error) {
 	sealed := filepath.Join(dir, "init")
 	f, err := os.OpenFile(sealed, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
@@ -34,5 +34,5 @@ func findPrograms(dir, init, create string) (programs, error) {
 	if err := unix.Mount("", sealed, "", flags, ""); err != nil {
 		return programs{}, fmt.Errorf("mount %s read-only: %w", init, err)
 	}
-	return programs{create: create, sealedInit: sealed}, nil
+	return programs{filter: filter, sealedInit: sealed}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,6 +67,7 @@ func (r *rootfs) mount() error {
 // options, which a dozen real paths fill, and overlayfs would have colons and
 // commas in them escaped.
 func overlay(lower []string, dir, target string) error {
+	lower = eachOnce(lower)
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	if err := makeUpper(lower[len(lower)-1], upper); err != nil {
 		return err
@@ -111,6 +113,19 @@ func overlay(lower []string, dir, target string) error {
 		return fmt.Errorf("overlay of %d layers: %w", n, err)
 	}
 	return nil
+}
+
+// eachOnce leaves out layers that come again further up: overlayfs refuses to
+// have one twice, and they would not be seen. Whatever such a layer holds or
+// hides, it does so from its upper place as well.
+func eachOnce(lower []string) []string {
+	var out []string
+	for i, dir := range lower {
+		if !slices.Contains(lower[i+1:], dir) {
+			out = append(out, dir)
+		}
+	}
+	return out
 }
 
 // makeUpper makes the writable layer. The overlay's root takes owner and mode

@@ -2,14 +2,10 @@ package supervisor
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -36,18 +32,18 @@ func (c *container) start() error {
 	if err := c.prepare(); err != nil {
 		return diskFault(err)
 	}
-	request, orders, err := c.request()
+	orders, err := c.orders()
 	if err != nil {
 		return diskFault(err)
 	}
-	return diskFault(c.run(request, orders))
+	if err := c.group.make(c.spec); err != nil {
+		return err
+	}
+	return diskFault(c.run(orders))
 }
 
 // prepare makes the files that a container needs.
 func (c *container) prepare() error {
-	if err := os.RemoveAll(c.lcDir()); err != nil {
-		return err
-	}
 	texts := map[string]string{
 		"resolv.conf": c.spec.ResolvConf, "hosts": c.spec.Hosts, "hostname": c.spec.Hostname + "\n",
 	}
@@ -74,83 +70,54 @@ func (c *container) prepare() error {
 	return nil
 }
 
-// lcDir is where libcontainer keeps its own files.
-func (c *container) lcDir() string { return filepath.Join(c.dir, "lc") }
-
-// request completes the spec: what is lepto-create's, and the orders of the
-// container's first process.
-func (c *container) request() (supervise.CreateRequest, []byte, error) {
+// orders are what lepto-init make is to do, in its sequence: see initsrc/make.c.
+func (c *container) orders() ([]byte, error) {
 	root := c.root.path()
-	none := supervise.CreateRequest{}
 	id, err := identify(root, c.spec.User)
 	if err != nil {
-		return none, nil, err
+		return nil, err
 	}
 	cwd, err := checkWorkDir(root, c.spec.Cwd)
 	if err != nil {
-		return none, nil, err
+		return nil, err
 	}
-	all, err := available()
+	names, bits, err := bounding(c.spec)
 	if err != nil {
-		return none, nil, err
+		return nil, err
 	}
-	names, bits, err := bounding(c.spec, all)
+	limits, err := supervise.ParseUlimits(c.spec.Resources.Ulimits)
 	if err != nil {
-		return none, nil, err
-	}
-	request := supervise.CreateRequest{
-		Spec:      c.spec,
-		StateDir:  c.lcDir(),
-		Root:      root,
-		Binds:     c.binds(),
-		Args:      append([]string{initPath(c.spec), initMode(c.spec), "3", "4", "5"}, c.spec.Args...),
-		Available: slices.Sorted(maps.Keys(all)),
-		Console:   c.console(),
+		return nil, err
 	}
 	program, err := c.filterFor(names, bits)
 	if err != nil {
-		slog.Warn("no system call filter to be had in advance", "err", err)
-		request.FilterFor = names
+		return nil, err
 	}
 	c.mu.Lock()
 	c.program = program
 	c.mu.Unlock()
 	var e encoder
+	e.text(initMode(c.spec))
+	e.flag(c.console())
+	e.text(root, c.spec.Hostname, keyring(c.spec.ID))
+	e.limits(limits)
+	e.list(c.group.joinFiles())
+	e.text(c.spec.NetNS)
+	if err := c.layout(&e); err != nil {
+		return nil, err
+	}
+	e.list(c.spec.Args)
 	e.list(environment(c.spec, id, c.spec.TTY))
-	return request, confinement{make: true, bounding: bits, identity: id, cwd: cwd, filter: program}.append(e), nil
+	return confinement{make: true, bounding: bits, identity: id, cwd: cwd, filter: program}.append(e), nil
 }
+
+// keyring is the name of a container's session keyring.
+func keyring(id string) string { return "_ses." + id }
 
 // console reports whether the terminal is this process's to hold: the init does
 // it, and so the terminal outlives the supervisor, but for a container that has
 // none.
 func (c *container) console() bool { return c.spec.TTY && c.spec.NoInit }
-
-// binds lists the host paths that are mounted in the container.
-func (c *container) binds() []supervise.Bind {
-	var out []supervise.Bind
-	for _, f := range etcFiles(c.spec) {
-		out = append(out, supervise.Bind{Source: filepath.Join(c.dir, f.name), Target: f.target})
-	}
-	for i, m := range c.spec.Mounts {
-		source := m.Bind
-		if len(m.Lower) > 0 {
-			source = c.root.volume(i)
-		}
-		out = append(out, supervise.Bind{Source: source, Target: m.Path, ReadOnly: m.ReadOnly})
-	}
-	return append(out, supervise.Bind{Source: c.programs.sealedInit, Target: initPath(c.spec), ReadOnly: true})
-}
-
-// initPath is where the init is in the container: in its /dev, a file system
-// that is always ours, unless the spec puts another one there.
-func initPath(spec supervise.Spec) string {
-	for _, m := range spec.Mounts {
-		if path.Clean(m.Path) == "/dev" {
-			return "/.lepto-init"
-		}
-	}
-	return "/dev/.lepto-init"
-}
 
 // etcFile is a file of the folder that is bound into /etc.
 type etcFile struct{ name, target string }
@@ -172,6 +139,8 @@ func etcFiles(spec supervise.Spec) []etcFile {
 // initMode is what the init does with the command.
 func initMode(spec supervise.Spec) string {
 	switch {
+	case spec.Hold:
+		return "hold"
 	case spec.NoInit:
 		return "exec"
 	case spec.TTY:
@@ -181,18 +150,12 @@ func initMode(spec supervise.Spec) string {
 }
 
 // run has the container made and waits until it has executed the command.
-func (c *container) run(request supervise.CreateRequest, orders []byte) error {
+func (c *container) run(orders []byte) error {
 	stdio, err := c.output.writers()
 	if err != nil {
 		return err
 	}
 	defer stdio.close()
-	status, statusW, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer status.Close()
-	defer statusW.Close()
 	exit, err := os.OpenFile(filepath.Join(c.dir, supervise.FileExit), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -203,23 +166,71 @@ func (c *container) run(request supervise.CreateRequest, orders []byte) error {
 		return err
 	}
 	defer told.Close()
-	pid, err := c.create(request, stdio.in, stdio.out, stdio.err, statusW, exit, told)
+	console, theirs, err := c.consoleSocket()
 	if err != nil {
 		return err
+	}
+	defer console.Close()
+	defer theirs.Close()
+	process, failed, err := c.launch(stdio.in, stdio.out, stdio.err, nil, exit, told, theirs)
+	if err != nil {
+		return err
+	}
+	if failed.errno != 0 {
+		process.wait()
+		return c.notRun(failed)
+	}
+	if c.console() {
+		theirs.Close()
+		if err := c.output.takeConsole(console); err != nil {
+			return err
+		}
+	}
+	return c.running(process.pid)
+}
+
+// consoleSocket makes the pair that a terminal comes over, where there is one; two
+// files that can be closed in any case.
+func (c *container) consoleSocket() (ours, theirs *os.File, err error) {
+	if c.console() {
+		return socketPair()
+	}
+	null, err := os.Open(os.DevNull)
+	return null, null, err
+}
+
+// launch starts the first process in new namespaces, and waits until it has
+// executed the command, or has failed. The place of nil in files is that of its
+// descriptor for reports.
+func (c *container) launch(files ...*os.File) (*child, failure, error) {
+	status, statusW, err := os.Pipe()
+	if err != nil {
+		return nil, failure{}, err
+	}
+	defer status.Close()
+	defer statusW.Close()
+	files[slices.Index(files, nil)] = statusW
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC)
+	if !c.spec.HostPID {
+		flags |= unix.CLONE_NEWPID
+	}
+	runtime.LockOSThread() // see children.start
+	defer runtime.UnlockOSThread()
+	pid, err := c.children.start(c.programs.sealedInit, []string{"lepto-init", "make"}, flags, files...)
+	if err != nil {
+		return nil, failure{}, err
 	}
 	process := newChild(c.dir, pid, c.children)
 	c.mu.Lock()
 	c.process = process
 	c.mu.Unlock()
 	statusW.Close()
-	if errno, stage, err := readFailure(status); err != nil || errno != 0 {
+	failed, err := readFailure(status)
+	if err != nil {
+		_ = process.signal(unix.SIGKILL) // it may be in no cgroup yet
 		process.wait()
-		if err == nil {
-			err = c.notRun(errno, stage)
-		}
-		return err
 	}
-	return c.running(pid)
+	return process, failed, err
 }
 
 // running records that the command runs. One that has ended already has no start
@@ -236,61 +247,6 @@ func (c *container) running(pid int) error {
 		s.StartedAt = time.Now()
 		s.Error = nil
 	})
-}
-
-// create runs lepto-create. files are the container's descriptors, in the order
-// of supervise.CreateStdin and so on.
-func (c *container) create(request supervise.CreateRequest, files ...*os.File) (int, error) {
-	var theirs []*os.File // closed in this process once it runs
-	defer func() {
-		for _, f := range theirs {
-			f.Close()
-		}
-	}()
-	answer, answerW, err := os.Pipe()
-	if err != nil {
-		return 0, err
-	}
-	defer answer.Close()
-	theirs = append(theirs, answerW)
-	body, err := json.Marshal(request)
-	if err != nil {
-		return 0, err
-	}
-	in, err := memoryFile("request", body)
-	if err != nil {
-		return 0, err
-	}
-	theirs = append(theirs, in)
-	var console *os.File
-	if request.Console {
-		ours, socket, err := socketPair()
-		if err != nil {
-			return 0, err
-		}
-		console = ours
-		defer ours.Close()
-		theirs = append(theirs, socket)
-		files = append(files, socket)
-	}
-	files = append([]*os.File{in, answerW, os.Stderr}, files...)
-	runtime.LockOSThread() // see children.start
-	defer runtime.UnlockOSThread()
-	pid, err := c.children.start(c.programs.create, []string{"lepto-create"}, files...)
-	if err != nil {
-		return 0, err
-	}
-	answerW.Close()
-	var created supervise.Created
-	err = json.NewDecoder(answer).Decode(&created)
-	c.children.wait(pid)
-	if err != nil {
-		return 0, fault.New(supervise.CodeRuntime, "lepto-create ended without an answer: %w", err)
-	}
-	if created.Error == nil && console != nil {
-		err = c.output.takeConsole(console)
-	}
-	return created.PID, errors.Join(created.Error.Err(), err)
 }
 
 // memoryFile makes a file that is nowhere on disk, to be read from its start.
@@ -310,30 +266,58 @@ func memoryFile(name string, data []byte) (*os.File, error) {
 	return f, nil
 }
 
+// A failure is what kept the first process from executing the command.
+type failure struct {
+	errno unix.Errno // 0: nothing has
+	stage stage
+	about string // a path, or ""
+}
+
 // readFailure waits for the init's report: it ends with nothing said once the
 // command has been executed.
-func readFailure(status io.Reader) (unix.Errno, stage, error) {
-	data, err := io.ReadAll(io.LimitReader(status, 8))
+func readFailure(status io.Reader) (failure, error) {
+	data, err := io.ReadAll(io.LimitReader(status, 8+unix.PathMax))
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the init's report: %w", err)
+		return failure{}, fmt.Errorf("read the init's report: %w", err)
 	}
 	if len(data) < 8 {
-		return 0, 0, nil
+		return failure{}, nil
 	}
-	return unix.Errno(binary.NativeEndian.Uint32(data)), stage(binary.NativeEndian.Uint32(data[4:])), nil
+	word := func(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+	return failure{unix.Errno(word(data)), stage(word(data[4:])), string(data[8:])}, nil
 }
 
 // notRun explains a first process that did not come to execute the command.
-func (c *container) notRun(errno unix.Errno, at stage) error {
+func (c *container) notRun(f failure) error {
 	switch {
-	case at == stageExecute:
-		return commandFault(c.root.path(), c.spec, errno)
-	case at == stageDirectory && errno == unix.EACCES:
+	case f.stage == stageExecute:
+		return commandFault(c.root.path(), c.spec, f.errno)
+	case f.stage == stageDirectory && f.errno == unix.EACCES:
 		return fault.New(supervise.CodeWorkDir, "working directory %q: permission denied for the user", c.spec.Cwd)
-	case at == stageDirectory:
-		return fault.New(supervise.CodeWorkDir, "working directory %q: %w", c.spec.Cwd, errno)
+	case f.stage == stageDirectory:
+		return fault.New(supervise.CodeWorkDir, "working directory %q: %w", c.spec.Cwd, f.errno)
+	case f.errno == unix.ENOSPC || f.errno == unix.EDQUOT:
+		return fmt.Errorf("%s %s: %w", f.stage, f.about, f.errno) // see diskFault
+	case f.stage == stageMount:
+		return mountFault(f)
+	case f.about != "":
+		return fault.New(supervise.CodeRuntime, "start container: %s %s: %w", f.stage, f.about, f.errno)
 	}
-	return fault.New(supervise.CodeRuntime, "start container: %s: %w", at, errno)
+	return fault.New(supervise.CodeRuntime, "start container: %s: %w", f.stage, f.errno)
+}
+
+// mountFault explains what could not be mounted.
+func mountFault(f failure) error {
+	out := fault.New(supervise.CodeMount, "mount %s: %w", f.about, f.errno)
+	switch f.errno {
+	case unix.ELOOP:
+		return out.WithHint("the path is a symbolic link, in the image or in what is mounted there")
+	case unix.EPERM:
+		return out.WithHint("nothing can be mounted on the root, nor in /proc")
+	case unix.ENOTDIR:
+		return out.WithHint("a file can't be mounted on a directory, nor a directory on a file")
+	}
+	return out
 }
 
 // child is a first process that this supervisor has started.

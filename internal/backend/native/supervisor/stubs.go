@@ -65,7 +65,7 @@ func removeStubs(root string, paths []string) {
 func (c *container) mountPoints() []string {
 	targets := []string{"/proc", "/dev", "/sys"}
 	for _, b := range c.binds() {
-		targets = append(targets, b.Target)
+		targets = append(targets, b.target)
 	}
 	return slices.DeleteFunc(targets, func(t string) bool { return strings.HasPrefix(t, "/dev/") })
 }

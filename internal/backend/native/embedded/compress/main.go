@@ -1,7 +1,8 @@
 // Command compress makes DIR/NAME.zst of each FILE, for package embedded:
 //
-//	compress DIR FILE...
+//	compress [-fast] DIR FILE...
 //
+// With -fast a file gets a tenth larger, and takes a tenth of the time.
 // A .zst file that holds the same already is left alone: that is quicker, and
 // what embeds it stays cached.
 package main
@@ -16,19 +17,23 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: compress DIR FILE...")
+	args, level := os.Args[1:], zstd.SpeedBestCompression
+	if len(args) > 0 && args[0] == "-fast" {
+		args, level = args[1:], zstd.SpeedDefault
+	}
+	if len(args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: compress [-fast] DIR FILE...")
 		os.Exit(2)
 	}
-	if err := compress(os.Args[1], os.Args[2:]); err != nil {
+	if err := compress(args[0], args[1:], level); err != nil {
 		fmt.Fprintln(os.Stderr, "compress:", err)
 		os.Exit(1)
 	}
 }
 
-func compress(dir string, files []string) error {
+func compress(dir string, files []string, level zstd.EncoderLevel) error {
 	encoder, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+		zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package gateway
+package companion
 
 import (
 	"context"
@@ -14,12 +14,15 @@ import (
 
 // This file notices that the table is taken away.
 
-type tableWatch struct {
+// A Watch notices that a table is taken away.
+type Watch struct {
 	table  string
 	events *os.File // of inotify(7)
 }
 
-func watchTable(dir string) (*tableWatch, error) {
+// Watch begins to watch the table of a folder. A process that reads its table after
+// that misses no end of it.
+func (k Kind) Watch(dir string) (*Watch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
@@ -29,11 +32,11 @@ func watchTable(dir string) (*tableWatch, error) {
 		events.Close()
 		return nil, os.NewSyscallError("inotify_add_watch "+dir, err)
 	}
-	return &tableWatch{filepath.Join(dir, tableFile), events}, nil
+	return &Watch{filepath.Join(dir, k.Table), events}, nil
 }
 
-// wait returns when the table is gone, or ctx has ended.
-func (w *tableWatch) wait(ctx context.Context) {
+// Wait returns when the table is gone, or ctx has ended.
+func (w *Watch) Wait(ctx context.Context) {
 	defer w.events.Close()
 	stop := context.AfterFunc(ctx, func() { _ = w.events.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()

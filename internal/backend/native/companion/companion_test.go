@@ -1,43 +1,73 @@
-package gateway
+package companion
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-func TestStopWithoutAnything(t *testing.T) {
-	check(t, Stop(t.Context(), filepath.Join(t.TempDir(), "missing")))
-	check(t, Stop(t.Context(), t.TempDir()))
+var toy = Kind{Verb: "toy", Name: "toy process", Table: "table.json", Socket: "toy.sock", Log: "toy.log"}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
-func TestReloadWithoutAProcess(t *testing.T) {
-	if _, err := Reload(t.Context(), t.TempDir()); !errors.Is(err, fault.ErrNotRunning) {
+func TestStopWithoutAnything(t *testing.T) {
+	check(t, toy.Stop(t.Context(), filepath.Join(t.TempDir(), "missing")))
+	check(t, toy.Stop(t.Context(), t.TempDir()))
+}
+
+func TestAskWithoutAProcess(t *testing.T) {
+	if err := toy.Ask(t.Context(), t.TempDir(), "x", nil); !errors.Is(err, fault.ErrNotRunning) {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestOnlyOneProcessServesAFolder(t *testing.T) {
 	dir := t.TempDir()
-	lock, err := lockFolder(dir)
+	lock, err := toy.Lock(dir)
 	check(t, err)
-	if _, err := lockFolder(dir); err == nil {
+	if _, err := toy.Lock(dir); err == nil {
 		t.Error("a second one has the lock")
 	}
-	var id identity
-	check(t, readJSON(filepath.Join(dir, statusFile), &id))
+	var id Identity
+	check(t, ReadJSON(filepath.Join(dir, StatusFile), &id))
 	if id.PID != os.Getpid() || id.Start == 0 {
 		t.Errorf("status is %v", id)
 	}
 	check(t, lock.Close())
-	check(t, os.Remove(filepath.Join(dir, statusFile))) // it names this process
-	check(t, Stop(t.Context(), dir))
+	check(t, os.Remove(filepath.Join(dir, StatusFile))) // it names this process
+	check(t, toy.Stop(t.Context(), dir))
+}
+
+// A process that was killed answers no more, but has its lock until it is gone.
+func TestALaunchWaitsForADyingPredecessor(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := toy.Lock(dir)
+	check(t, err)
+	var gone atomic.Bool
+	time.AfterFunc(20*time.Millisecond, func() {
+		gone.Store(true)
+		lock.Close()
+	})
+	check(t, toy.Launch(t.Context(), "/bin/true", dir, func(context.Context) error {
+		if !gone.Load() {
+			t.Error("started while another one had the lock")
+		}
+		return nil
+	}))
 }
 
 // TestKillSparesStrangers: pids are used again.
@@ -46,21 +76,21 @@ func TestKillSparesStrangers(t *testing.T) {
 	stdin, err := cmd.StdinPipe()
 	check(t, err)
 	check(t, cmd.Start())
-	id, err := identify(cmd.Process.Pid)
+	id, err := Identify(cmd.Process.Pid)
 	check(t, err)
-	kill := func(id identity) {
+	kill := func(id Identity) {
 		p, err := id.hold()
 		check(t, err)
 		defer p.release()
 		check(t, p.kill())
 	}
-	kill(identity{id.PID, id.Start + 1})
+	kill(Identity{id.PID, id.Start + 1})
 	check(t, stdin.Close())
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("a process that started at another time was killed: %v", err)
 	}
 	kill(id) // gone by now
-	if _, err := identify(id.PID); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Identify(id.PID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("identity of no process: %v", err)
 	}
 }
@@ -81,8 +111,4 @@ func TestLogIsBounded(t *testing.T) {
 	if len(data) == 0 || len(data) > 100 || strings.ReplaceAll(string(data), "a line of 16 b.\n", "") != "" {
 		t.Errorf("log holds %d bytes: %q", len(data), data)
 	}
-}
-
-func TestMainWithoutATable(t *testing.T) {
-	check(t, Main(t.TempDir()))
 }

@@ -1,4 +1,4 @@
-package gateway
+package companion
 
 import (
 	"bytes"
@@ -14,28 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file tells gateway processes apart, and ends them.
+// This file tells companions apart, and ends them.
 
-// identity is a process beyond doubt: pids are used again, the time a process
+// Identity is a process beyond doubt: pids are used again, the time a process
 // started is not.
-type identity struct {
+type Identity struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks after boot, field 22 of proc(5)'s stat
 }
 
-// identify reads the identity of a process; fs.ErrNotExist if there is none.
-func identify(pid int) (identity, error) {
+// Identify reads the identity of a process; fs.ErrNotExist if there is none.
+func Identify(pid int) (Identity, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return identity{}, err
+		return Identity{}, err
 	}
 	// The command, field 2, is in parentheses and may hold anything.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 20 {
-		return identity{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+		return Identity{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
-	return identity{pid, start}, err
+	return Identity{pid, start}, err
 }
 
 // process is a process held by a descriptor, which never comes to mean another
@@ -43,7 +43,7 @@ func identify(pid int) (identity, error) {
 type process struct{ pidfd *os.File }
 
 // hold opens the process, if it still is the one that is meant.
-func (id identity) hold() (process, error) {
+func (id Identity) hold() (process, error) {
 	if id.PID <= 0 {
 		return process{}, nil
 	}
@@ -56,7 +56,7 @@ func (id identity) hold() (process, error) {
 	}
 	p := process{os.NewFile(uintptr(fd), "pidfd")}
 	// Looked up after opening, so that no other can come in between.
-	now, err := identify(id.PID)
+	now, err := Identify(id.PID)
 	if err == nil && now == id {
 		return p, nil
 	}
@@ -84,6 +84,17 @@ func (p process) kill() error {
 	return nil
 }
 
+// Kill ends the process, if it still is the one that is meant, without a chance to
+// object.
+func (id Identity) Kill() error {
+	p, err := id.hold()
+	if err != nil {
+		return err
+	}
+	defer p.release()
+	return p.kill()
+}
+
 // ended reports whether the process has ended, reaped by its parent or not.
 func (p process) ended() (bool, error) {
 	if p.pidfd == nil {
@@ -103,11 +114,11 @@ const (
 	killPatience = 5 * time.Second
 )
 
-// Stop takes the table away and waits until no gateway process is there for
+// Stop takes the table away and waits until no process of the kind is there for
 // dir: by itself it ends within milliseconds; one that does not is killed.
 // Idempotent, also without any folder.
-func Stop(ctx context.Context, dir string) error {
-	if err := RemoveTable(dir); err != nil {
+func (k Kind) Stop(ctx context.Context, dir string) error {
+	if err := os.Remove(filepath.Join(dir, k.Table)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	lock, err := os.Open(filepath.Join(dir, lockFile))
@@ -118,9 +129,9 @@ func Stop(ctx context.Context, dir string) error {
 		return err
 	}
 	defer lock.Close()
-	var id identity
-	if err := readJSON(filepath.Join(dir, statusFile), &id); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("find the gateway process: %w", err)
+	var id Identity
+	if err := ReadJSON(filepath.Join(dir, StatusFile), &id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("find the %s: %w", k.Name, err)
 	}
 	p, err := id.hold()
 	if err != nil {
@@ -139,11 +150,11 @@ func Stop(ctx context.Context, dir string) error {
 		return err
 	}
 	if err := p.kill(); err != nil {
-		return fmt.Errorf("end gateway process %d: %w", id.PID, err)
+		return fmt.Errorf("end %s %d: %w", k.Name, id.PID, err)
 	}
 	done, err := await(ctx, killPatience, gone)
 	if !done && err == nil {
-		err = fmt.Errorf("gateway process %d does not end", id.PID)
+		err = fmt.Errorf("%s %d does not end", k.Name, id.PID)
 	}
 	return err
 }
@@ -166,7 +177,7 @@ func await(ctx context.Context, patience time.Duration, wished func() (bool, err
 		if time.Now().After(deadline) {
 			return false, nil
 		}
-		if !pause(ctx, wait) {
+		if !Pause(ctx, wait) {
 			return false, context.Cause(ctx)
 		}
 	}
