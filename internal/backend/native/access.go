@@ -117,6 +117,16 @@ func (e *Enclave) Attach(ctx context.Context, name backend.ServiceName, spec bac
 	return p, nil
 }
 
+// LogTo gives a writer into a service's log.
+func (e *Enclave) LogTo(ctx context.Context, name backend.ServiceName, stream backend.Stream) (io.WriteCloser, error) {
+	s, h, err := e.reach(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	w, err := h.LogTo(stream)
+	return w, e.named(name, s, err)
+}
+
 // Files gives a tar of a path.
 func (e *Enclave) Files(ctx context.Context, name backend.ServiceName, path string) (io.ReadCloser, error) {
 	s, h, err := e.reach(ctx, name)

@@ -23,6 +23,7 @@ import (
 
 // BuildImage builds and tags an image.
 func (b *Backend) BuildImage(ctx context.Context, spec backend.BuildSpec, progress backend.ProgressFunc) (backend.ImageInfo, error) {
+	b.seat.await()
 	return build.Build(ctx, b.images, stepRunner{b}, spec, progress)
 }
 
@@ -66,7 +67,7 @@ func (r stepRunner) RunStep(ctx context.Context, step build.Step) (err error) {
 	}
 	for _, m := range step.Mounts {
 		spec.Mounts = append(spec.Mounts, supervise.Mount{
-			Path: m.Target, Bind: m.Source, Lower: m.Layers, ReadOnly: m.ReadOnly || len(m.Layers) > 0,
+			Path: m.Target, Bind: m.Source, Lower: m.Layers, ReadOnly: m.ReadOnly,
 		})
 	}
 	if step.NoNetwork {

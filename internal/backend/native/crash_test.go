@@ -19,6 +19,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
@@ -49,7 +50,7 @@ func newStage(t *testing.T) *stage {
 
 // wreck destroys the enclave and checks that nothing is left.
 func (s *stage) wreck() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), bounds.Wide(time.Minute))
 	defer cancel()
 	s.must(s.b.Close())
 	s.must(s.e.b.Close())
@@ -107,7 +108,7 @@ func (s *stage) inspect(e *Enclave, name backend.ServiceName) backend.Status {
 // eventually waits until f gives "".
 func (s *stage) eventually(what string, f func() string) {
 	s.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(bounds.Wide(30 * time.Second))
 	for {
 		problem := f()
 		if problem == "" {
@@ -130,7 +131,7 @@ func (s *stage) answers(e *Enclave, name backend.ServiceName, port uint16) netip
 			return err.Error()
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(time.Second))
+		c.SetDeadline(time.Now().Add(bounds.Wide(time.Second)))
 		if answer, err := probe.Exchange(c, "tcp", "x"); err != nil || answer != string(name)+" got x" {
 			return fmt.Sprint(answer, err)
 		}
@@ -491,5 +492,38 @@ func TestProbeFindsThisHostFit(t *testing.T) {
 	}
 	if data, err := json.Marshal(Probe(t.Context(), home)); err != nil || !strings.Contains(string(data), `"status":"ok"`) {
 		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// TestDestroyLeavesOnlyWhatItNames: where a part can't be removed, all others are,
+// the error names it, and the next Destroy finishes.
+func TestDestroyLeavesOnlyWhatItNames(t *testing.T) {
+	s := newStage(t)
+	s.must(s.e.Start(t.Context(), spec("svc", "wait")))
+	s.b.cfg.failpoints = map[string]func() error{"network goes": func() error { return errors.New("the network is stuck") }}
+	err := s.e.Destroy(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "the network is stuck") {
+		t.Fatalf("error = %v", err)
+	}
+	dir := s.b.dir(s.id)
+	entries, err := os.ReadDir(dir)
+	s.must(err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{enclaveFile, networkDir, networkSpace}; !slices.Equal(names, want) {
+		t.Errorf("the folder holds %v, want %v", names, want)
+	}
+	if found := cgroupsOf(cgroupOf(s.id)); len(found) > 0 {
+		t.Errorf("cgroups left: %v", found)
+	}
+	if left := processesWith(dir + "/c/svc\x00"); len(left) > 0 {
+		t.Errorf("processes left: %q", left)
+	}
+	s.b.cfg.failpoints = nil
+	s.must(s.e.Destroy(t.Context()))
+	if exists(dir) {
+		t.Error("the folder is left")
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/network"
+	"github.com/lepto-dev/lepto/internal/backend/native/shape"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -52,7 +53,7 @@ func (e *Enclave) doom() error {
 	defer e.mu.Unlock()
 	if e.net != nil {
 		if err := e.net.Close(); err != nil {
-			return err
+			e.b.log.Warn("the enclave's network is not let go of", "enclave", e.id.Short(), "err", err)
 		}
 		e.net = nil
 	}
@@ -75,32 +76,47 @@ func (b *Backend) erase(ctx context.Context, id backend.EnclaveID) error {
 	if !exists(dir) {
 		return nil
 	}
-	var networkErr, servicesErr error
+	var linksErr, networkErr, servicesErr error
 	var work sync.WaitGroup
-	work.Go(func() { networkErr = network.Destroy(ctx, network.Config{ID: id, Dir: dir}) })
+	work.Go(func() {
+		linksErr = shape.Destroy(ctx, filepath.Join(dir, linkDir))
+		if networkErr = b.reach("network goes"); networkErr == nil {
+			networkErr = network.Destroy(ctx, network.Config{ID: id, Dir: dir})
+		}
+	})
 	work.Go(func() { servicesErr = b.eraseServices(ctx, dir, cgroupOf(id)) })
 	work.Wait()
-	err := errors.Join(servicesErr, sweepCgroups(ctx, cgroupOf(id)), networkErr)
-	if err != nil {
+	err := errors.Join(servicesErr, sweepCgroups(ctx, cgroupOf(id)), linksErr, networkErr)
+	if err == nil {
+		err = b.reach("erased")
+	}
+	if errors.Is(err, errCrash) {
 		return err
 	}
-	if err := b.reach("erased"); err != nil {
-		return err
+	// The enclave's record stays as long as anything does.
+	kept := map[string]bool{
+		enclaveFile: true, containersDir: servicesErr != nil, linkDir: linksErr != nil,
+		networkDir: networkErr != nil, networkSpace: networkErr != nil,
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		if e.Name() != enclaveFile {
-			errs = append(errs, removeTree(filepath.Join(dir, e.Name())))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err = errors.Join(err, removeEntries(dir, kept)); err != nil {
 		return err
 	}
 	return removeTree(dir)
+}
+
+// Where package network keeps to in an enclave's folder.
+const networkDir, networkSpace = "net", "netns"
+
+// removeEntries removes what is in a folder but what is to be kept.
+func removeEntries(dir string, kept map[string]bool) error {
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if !kept[e.Name()] {
+			errs = append(errs, removeTree(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // eraseServices ends all containers of a folder, side by side.
@@ -152,21 +168,33 @@ const killPatience = 10 * time.Second
 func sweepCgroups(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killPatience, fmt.Errorf("processes of %s do not end: %w", name, fault.ErrTimeout))
 	defer cancel()
+	var errs []error
 	for _, top := range cgroupsOf(name) {
-		groups := groupsBelow(top)
-		for killAll(groups) > 0 {
-			if !sleep(ctx, 2*time.Millisecond) {
-				return context.Cause(ctx)
-			}
-		}
+		errs = append(errs, sweepGroup(ctx, top))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepGroup does one hierarchy.
+func sweepGroup(ctx context.Context, top string) error {
+	for groups := groupsBelow(top); ; groups = groupsBelow(top) {
+		busy := killAll(groups) > 0
 		for _, g := range groups {
-			if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
+			switch err := unix.Rmdir(g); {
+			case errors.Is(err, unix.EBUSY):
+				busy = true // a process that has ended keeps it so for a moment
+			case err != nil && !errors.Is(err, unix.ENOENT):
 				return fmt.Errorf("remove cgroup %s: %w", g, err)
 			}
 		}
-		_ = unix.Rmdir(filepath.Dir(top)) // other enclaves may be in it
+		if !busy {
+			_ = unix.Rmdir(filepath.Dir(top)) // other enclaves may be in it
+			return nil
+		}
+		if !sleep(ctx, 2*time.Millisecond) {
+			return fmt.Errorf("remove cgroup %s: %w", top, context.Cause(ctx))
+		}
 	}
-	return nil
 }
 
 // groupsBelow lists a cgroup and those in it, the innermost first.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/network"
+	"github.com/lepto-dev/lepto/internal/backend/native/shape"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -32,10 +33,12 @@ type Enclave struct {
 	work sync.WaitGroup // goroutines of this handle
 
 	connecting chan struct{} // holds a token while nobody opens the network
+	shaped     chan struct{} // tells watchRelay that rules were set
 
 	mu       sync.Mutex
 	doc      enclaveDoc
 	net      *network.Network // nil until it could be opened
+	shaping  *shape.Shaper    // nil until it is asked for
 	services map[backend.ServiceName]*service
 }
 
@@ -54,12 +57,13 @@ var (
 	_ backend.Pauser    = (*Enclave)(nil)
 	_ backend.Suspender = (*Enclave)(nil)
 	_ backend.Attacher  = (*Enclave)(nil)
+	_ backend.LogTaker  = (*Enclave)(nil)
 	_ backend.Clearer   = (*Enclave)(nil)
 )
 
 func newEnclave(b *Backend, id backend.EnclaveID, doc enclaveDoc) *Enclave {
 	e := &Enclave{b: b, id: id, dir: b.dir(id), doc: doc, spec: doc.Spec, subnet: doc.Subnet,
-		services: map[backend.ServiceName]*service{}, connecting: make(chan struct{}, 1)}
+		services: map[backend.ServiceName]*service{}, connecting: make(chan struct{}, 1), shaped: make(chan struct{}, 1)}
 	e.connecting <- struct{}{}
 	e.life, e.end = context.WithCancelCause(context.Background())
 	e.board = newBoard(e)

@@ -28,6 +28,9 @@ func unified() bool {
 // cgroupMode names the host's layout as people know it.
 func cgroupMode() string {
 	if unified() {
+		if exists(filepath.Join(cgroupRoot, "cgroup.type")) { // the host's root has none
+			return "v2, of a container"
+		}
 		return "v2"
 	}
 	var st unix.Statfs_t

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest/probe"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/image"
@@ -24,12 +25,12 @@ import (
 
 // askHost talks to a published port; "" if the service answers.
 func askHost(host netip.AddrPort, name string) string {
-	c, err := net.DialTimeout("tcp", host.String(), time.Second)
+	c, err := net.DialTimeout("tcp", host.String(), bounds.Wide(time.Second))
 	if err != nil {
 		return err.Error()
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(bounds.Wide(time.Second)))
 	if answer, err := probe.Exchange(c, "tcp", "x"); err != nil || answer != name+" got x" {
 		return fmt.Sprint(answer, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -42,7 +43,7 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 	for round := range rounds {
 		id := newID()
-		after := time.Duration(random.IntN(1500)) * time.Millisecond
+		after := time.Duration(random.Int64N(int64(bounds.Wide(1500 * time.Millisecond))))
 		told := runAndKill(t, home, id, after)
 		if t.Failed() {
 			return
@@ -103,7 +104,7 @@ func checkSurvivors(t *testing.T, home string, id backend.EnclaveID, told map[ba
 		case !errors.Is(err, fault.ErrNotFound) || what == "started":
 			t.Errorf("%s, last %s: %v", name, what, err)
 		default:
-			if left := processesWith(b.dir(id) + "/c/" + string(name)); len(left) > 0 {
+			if left := processesWith(b.dir(id) + "/c/" + string(name) + "\x00"); len(left) > 0 {
 				t.Errorf("%s, last %s: left %q", name, what, left)
 			}
 		}

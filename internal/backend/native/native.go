@@ -35,6 +35,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/embedded"
+	"github.com/lepto-dev/lepto/internal/backend/native/shape"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/image"
@@ -49,6 +50,9 @@ type Config struct {
 	Images image.Options
 	// Launcher names the supervisor and init to use; the embedded ones if zero.
 	Launcher supervise.Launcher
+	// Apart moves this process to cgroups of lepto's own until Close, and so all
+	// that it starts: whoever started it may then be ended with all of theirs.
+	Apart bool
 
 	// failpoints make named steps fail or stop, in tests of crashes. A step that
 	// gives an error leaves things as a crash at that point would.
@@ -70,6 +74,7 @@ type Backend struct {
 	launcher supervise.Launcher
 	images   *image.Store
 	limits   backend.Limits
+	seat     *seat // nil unless Config.Apart
 
 	opening backend.Turns[backend.EnclaveID]
 	subnets sync.Mutex // held while a subnet is chosen and written
@@ -98,29 +103,41 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	if cfg.Apart {
+		b.seat = takeSeat(b.engineCgroup(), b.log)
+	}
+	if err := b.prepare(ctx, cfg); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// prepare makes the home ready.
+func (b *Backend) prepare(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(b.root(), 0o700); err != nil {
-		return nil, diskFault("open the native backend", err)
+		return diskFault("open the native backend", err)
 	}
 	if b.launcher == (supervise.Launcher{}) {
 		programs, err := embedded.Extract(filepath.Join(cfg.Home, "bin"))
 		if err != nil {
-			return nil, diskFault("unpack the supervisor", err)
+			return diskFault("unpack the supervisor", err)
 		}
 		b.launcher = supervise.Launcher{Supervisor: programs.Supervisor, Init: programs.Init}
 	}
 	// Before the image store is opened: it deletes the folders of these steps.
 	if err := b.endBuildSteps(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.Images.Logger == nil {
 		cfg.Images.Logger = b.log
 	}
 	var err error
 	if b.images, err = image.Open(filepath.Join(cfg.Home, "images"), cfg.Images); err != nil {
-		return nil, err
+		return err
 	}
 	b.limits = hostLimits()
-	return b, nil
+	go shape.Probe() // 10 ms that Capabilities need not wait for; it ends by itself
+	return nil
 }
 
 // root is the folder of all enclaves.
@@ -153,7 +170,7 @@ func (b *Backend) Capabilities() backend.Capabilities {
 	lacks(backend.AbilityMemoryLimit, missingController("memory"))
 	lacks(backend.AbilityCPULimit, missingController("cpu"))
 	lacks(backend.AbilityGPU, "the native backend sets up no GPU drivers")
-	lacks(backend.AbilityShapeLinks, "the native backend does not shape links yet")
+	lacks(backend.AbilityShapeLinks, missingShaping())
 	lacks(backend.AbilitySnapshot, "the native backend takes no snapshots yet")
 	return c
 }
@@ -192,6 +209,8 @@ func (b *Backend) Close() error {
 	for _, e := range open {
 		errs = append(errs, e.close())
 	}
+	left, err := b.Enclaves(context.Background())
+	b.seat.leave(context.Background(), err == nil && len(left) == 0)
 	return errors.Join(errs...)
 }
 

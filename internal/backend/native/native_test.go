@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/backendtest"
+	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
@@ -113,7 +115,7 @@ func footprint(t *testing.T, dir string, id backend.EnclaveID) []string {
 			add("mount", line)
 		}
 	}
-	links, err := netlink.LinkList()
+	links, err := netspace.Whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,4 +147,20 @@ func processesWith(text string) []string {
 		}
 	}
 	return out
+}
+
+func TestResolvConf(t *testing.T) {
+	gateway := netip.MustParseAddr("10.0.0.1")
+	for host, search := range map[string]string{
+		"":                                 "enclave",
+		"nameserver 1.1.1.1\nsearch .\n":   "enclave",
+		"domain a.example\n":               "enclave a.example",
+		"search a.example\nsearch b c\n":   "enclave b c",
+		"search a b c d e f g\n# search x": "enclave a b c d e",
+	} {
+		want := "nameserver 10.0.0.1\nsearch " + search + "\noptions ndots:0\n"
+		if got := resolvConf(gateway, host); got != want {
+			t.Errorf("with %q:\n%s\nwant\n%s", host, got, want)
+		}
+	}
 }

@@ -31,6 +31,7 @@ func (b *Backend) CreateEnclave(ctx context.Context, spec backend.EnclaveSpec) (
 	if !validID(spec.ID) {
 		return nil, fmt.Errorf("enclave id %q: %w", spec.ID, fault.ErrInvalid)
 	}
+	b.seat.await()
 	release, err := b.opening.One(ctx, spec.ID)
 	if err != nil {
 		return nil, err
@@ -129,6 +130,7 @@ func (b *Backend) OpenEnclave(ctx context.Context, id backend.EnclaveID) (backen
 	if !validID(id) {
 		return nil, fmt.Errorf("enclave %q: %w", id, fault.ErrNotFound)
 	}
+	b.seat.await()
 	release, err := b.opening.One(ctx, id)
 	if err != nil {
 		return nil, err
@@ -178,6 +180,7 @@ func (b *Backend) open(ctx context.Context, spec backend.EnclaveSpec) (backend.E
 // begin starts the handle's own goroutines.
 func (e *Enclave) begin() {
 	e.work.Go(e.watchGateway)
+	e.work.Go(e.watchRelay)
 	for name, s := range e.all() {
 		e.watch(name, s)
 	}
@@ -286,6 +289,6 @@ func (e *Enclave) reattach(ctx context.Context, name backend.ServiceName) error 
 	if err != nil {
 		return err
 	}
-	_, err = n.AddEndpoint(ctx, string(name), e.addressOf(name).IP)
+	_, err = e.endpoint(ctx, n, name, e.addressOf(name).IP)
 	return err
 }

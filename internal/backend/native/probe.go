@@ -18,6 +18,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/network"
+	"github.com/lepto-dev/lepto/internal/backend/native/shape"
 )
 
 // This file checks a host for what the backend needs.
@@ -45,9 +46,23 @@ type Check struct {
 func Probe(ctx context.Context, home string) []Check {
 	checks := []Check{checkRoot(), checkKernel(), checkNamespaces(ctx), checkCgroups(), checkSeccomp()}
 	if os.Geteuid() == 0 {
-		checks = append(checks, checkChroot(), checkOverlay(home), checkNetwork(ctx))
+		checks = append(checks, checkChroot(), checkOverlay(home), checkNetwork(ctx), checkLinks())
 	}
 	return append(checks, checkForwarding(), checkMemory(), checkDisk(home))
+}
+
+// checkLinks tells how connections between subnetworks would be shaped.
+func checkLinks() Check {
+	c := Check{Name: "links", Status: CheckOK}
+	switch shape.Probe() {
+	case shape.Netem:
+		c.Found = "shaped by the kernel's netem"
+	case shape.Relay:
+		c.Found = "shaped by a relay: this kernel has no netem"
+	default:
+		c.Status, c.Found, c.Do = CheckWarn, "can't be shaped: no subnetworks", shape.WhyUnable
+	}
+	return c
 }
 
 func checkRoot() Check {
@@ -87,9 +102,9 @@ func checkChroot() Check {
 	return Check{Name: "root directory", Status: CheckOK, Found: "the mount namespace's own"}
 }
 
-// minKernel is the first with pidfd_open(2) and close_range(2), and with
-// PIDFD_NONBLOCK.
-const minKernel = "5.10"
+// minKernel is the first with mount_setattr(2); pidfd_open(2), close_range(2) and
+// PIDFD_NONBLOCK are older.
+const minKernel = "5.12"
 
 func checkKernel() Check {
 	var name unix.Utsname
@@ -139,14 +154,19 @@ func checkCgroups() Check {
 		c.Status, c.Do = CheckFail, "mount the cgroup file systems at "+cgroupRoot
 		return c
 	}
-	var missing []string
+	var there, missing []string
 	for _, name := range []string{"memory", "cpu", "pids"} {
-		if missingController(name) != "" {
+		if missingController(name) == "" {
+			there = append(there, name)
+		} else {
 			missing = append(missing, name)
 		}
 	}
+	if len(there) > 0 {
+		c.Found += ", limits of " + strings.Join(there, ", ")
+	}
 	if len(missing) > 0 {
-		c.Status, c.Found = CheckWarn, c.Found+", without "+strings.Join(missing, ", ")
+		c.Status, c.Found = CheckWarn, c.Found+", none of "+strings.Join(missing, ", ")
 		c.Do = "limits of these kinds can't be set; boot with cgroup_enable=" + missing[0] + ", or give this container the controllers"
 	}
 	if os.Geteuid() != 0 {

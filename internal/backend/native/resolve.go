@@ -78,18 +78,21 @@ func (e *Enclave) plan(doc serviceDoc, img *image.Image, address backend.Address
 	}
 	out := supervise.Spec{
 		ID:  e.id.Short() + "-" + shortUUID(spec),
-		Dir: dir, Args: slices.Concat(doc.Entrypoint, doc.Cmd),
+		Dir: dir, Args: slices.Concat(spec.Wrapper, doc.Entrypoint, doc.Cmd),
 		Env: assignments(doc.Env), Cwd: firstOf(spec.WorkDir, config.WorkingDir, "/"), User: firstOf(spec.User, config.User),
 		Hostname: hostname, NetNS: netns, CgroupName: e.cgroup() + "/" + string(spec.Name), Resources: spec.Resources,
-		ResolvConf: resolvConf(address.Gateway), Hosts: hostsFile(address.IP, hostname, string(spec.Name)),
+		ResolvConf: resolvConf(address.Gateway, hostText("/etc/resolv.conf")), Hosts: hostsFile(address.IP, hostname, string(spec.Name)),
 		Privileged: spec.Privileged, HostPID: spec.HostPID, NoInit: spec.NoInit, TTY: spec.TTY,
 		AddCapabilities: spec.AddCapabilities, Devices: spec.Devices, StopSignal: config.StopSignal,
-		LogBudget: e.serviceLog(), RestartAlways: spec.RestartAlways,
+		LogBudget: e.serviceLog(), RestartAlways: spec.RestartAlways, Hold: spec.Hold,
+	}
+	if spec.Hold {
+		out.StopSignal = "" // the image's is for its own command
 	}
 	for _, l := range img.Layers {
 		out.Layers = append(out.Layers, l.Dir)
 	}
-	if len(out.Args) == 0 {
+	if len(out.Args) == 0 && !spec.Hold {
 		return out, fault.New("E0407", "start service %q: neither image %q nor the service names a command: %w", spec.Name, spec.Image, fault.ErrInvalid).
 			WithHint("give the service an entrypoint or a cmd")
 	}
@@ -161,9 +164,33 @@ func shortUUID(spec backend.ServiceSpec) string {
 }
 
 // resolvConf asks the gateway for everything. A name without a dot is asked for
-// as it is first (ndots:0): the gateway knows the services by it.
-func resolvConf(gateway netip.Addr) string {
-	return fmt.Sprintf("nameserver %s\nsearch enclave\noptions ndots:0\n", gateway)
+// as it is first (ndots:0): the gateway knows the services by it. Domains that the
+// host searches come last, for short names of the network it is in.
+func resolvConf(gateway netip.Addr, host string) string {
+	search := strings.Join(append([]string{"enclave"}, searchDomains(host)...), " ")
+	return fmt.Sprintf("nameserver %s\nsearch %s\noptions ndots:0\n", gateway, search)
+}
+
+// maxSearch is how many domains the C library searched for long (MAXDNSRCH).
+const maxSearch = 6
+
+// searchDomains gives the domains that a resolv.conf(5) has searched: the last of
+// its lines about it counts.
+func searchDomains(conf string) []string {
+	var domains []string
+	for line := range strings.Lines(conf) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "search" && fields[0] != "domain" {
+			continue
+		}
+		domains = domains[:0]
+		for _, d := range fields[1:] {
+			if d != "." && d != "enclave" && len(domains) < maxSearch-1 { // the root is searched by systemd
+				domains = append(domains, d)
+			}
+		}
+	}
+	return domains
 }
 
 func hostsFile(ip netip.Addr, names ...string) string {

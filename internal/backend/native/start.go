@@ -140,7 +140,7 @@ func (e *Enclave) attach(ctx context.Context, spec backend.ServiceSpec) (netns s
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() (err error) {
 		defer e.span(ctx, "endpoint", spec.Name, time.Now())
-		netns, err = n.AddEndpoint(ctx, string(spec.Name), ip)
+		netns, err = e.endpoint(ctx, n, spec.Name, ip)
 		return err
 	})
 	work.Go(func() error {

@@ -76,6 +76,7 @@ func removeFromHost(ctx context.Context, names names) error {
 		h.removeUplink(names.uplink),
 		removeTable(names.table),
 		h.restoreForwarding(),
+		h.leaveRoom(names.uplink),
 	)
 }
 

@@ -53,7 +53,10 @@ func (n *Network) addEndpoint(ctx context.Context, name, path string, addr netip
 	if err := n.removeEndpoint(name, path); err != nil {
 		return err
 	}
-	return netspace.Create(path, func() error { return n.furnishEndpoint(name, addr) })
+	if err := netspace.Create(path, func() error { return n.furnishEndpoint(name, addr) }); err != nil {
+		return err
+	}
+	return n.makeRoomForMany(ctx)
 }
 
 // portAlias marks a bridge port: it tells a human whose it is, and us which
@@ -104,7 +107,7 @@ func (n *Network) addPort(name string, addr netip.Addr, ns int) error {
 	port := &netlink.Veth{
 		LinkAttrs:        attrs,
 		PeerName:         ethName,
-		PeerHardwareAddr: hardwareAddr(addr),
+		PeerHardwareAddr: HardwareAddr(addr),
 		PeerNamespace:    netlink.NsFd(ns),
 	}
 	if err := n.inside.LinkAdd(port); err != nil {

@@ -21,20 +21,20 @@ import (
 //
 // The rules are made of what iptables-nft itself writes (-i, -o, -j ACCEPT), so
 // that iptables still reads its table, and carry a comment by which they are
-// found again. Not covered: rules of the legacy iptables (another part of the
-// kernel, not visible here), and firewalls that drop by a last rule instead of
-// by policy, such as firewalld; there, the administrator has to accept
-// interfaces named lp*.
+// found again. A chain that lets nothing else pass by its last rule, such as
+// firewalld's, is treated like one with such a policy. The legacy iptables is
+// another part of the kernel (legacy.go).
 
 // passForeignChains makes the rules where they are missing.
 func (h *host) passForeignChains(names names) error {
 	err := editForeignChains(func(c *nftables.Conn, chain *nftables.Chain) error {
-		if chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop {
-			return nil
-		}
-		rules, err := taggedRules(c, chain, names.table)
-		if err != nil || len(rules) == 2 {
+		all, err := c.GetRules(chain.Table, chain)
+		if err != nil || !closed(chain, all) {
 			return err
+		}
+		rules := tagged(all, names.table)
+		if len(rules) == 2 {
+			return nil
 		}
 		for _, r := range rules {
 			if err := c.DelRule(r); err != nil {
@@ -51,10 +51,33 @@ func (h *host) passForeignChains(names names) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err = errors.Join(err, passLegacy(names)); err != nil {
 		return fmt.Errorf("open the host's firewall for the enclave: %w", err)
 	}
 	return nil
+}
+
+// closed reports whether a chain drops what none of its rules accepts.
+func closed(chain *nftables.Chain, rules []*nftables.Rule) bool {
+	if chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop {
+		return true
+	}
+	if len(rules) == 0 {
+		return false
+	}
+	for _, e := range rules[len(rules)-1].Exprs {
+		switch e := e.(type) {
+		case *expr.Counter, *expr.Log, *expr.Limit: // they say nothing about the packet
+		case *expr.Verdict:
+			return e.Kind == expr.VerdictDrop
+		case *expr.Target: // of iptables-nft
+			return e.Name == "REJECT" || e.Name == "DROP"
+		default:
+			_, rejects := e.(*expr.Reject)
+			return rejects
+		}
+	}
+	return false
 }
 
 // leaveForeignChains removes exactly the rules that passForeignChains made.
@@ -66,7 +89,7 @@ func leaveForeignChains(names names) error {
 		}
 		return err
 	})
-	if err != nil {
+	if err = errors.Join(err, leaveLegacy(names)); err != nil {
 		return fmt.Errorf("remove the enclave's rules from the host's firewall: %w", err)
 	}
 	return nil
@@ -107,7 +130,7 @@ func onForward(c *nftables.Chain) bool {
 		(family == nftables.TableFamilyIPv4 || family == nftables.TableFamilyINet)
 }
 
-// isOurs reports whether a table is of any enclave, or the one for forwarding.
+// isOurs reports whether a table is of any enclave, or one that records how the host was.
 func isOurs(t *nftables.Table) bool {
 	return len(t.Name) > len(ownTables) && t.Name[:len(ownTables)] == ownTables
 }
@@ -117,14 +140,15 @@ const ownTables = "lepto_"
 
 func taggedRules(c *nftables.Conn, chain *nftables.Chain, tag string) ([]*nftables.Rule, error) {
 	rules, err := c.GetRules(chain.Table, chain)
-	if err != nil {
-		return nil, err
-	}
-	var tagged []*nftables.Rule
+	return tagged(rules, tag), err
+}
+
+func tagged(rules []*nftables.Rule, tag string) []*nftables.Rule {
+	var out []*nftables.Rule
 	for _, r := range rules {
 		if comment, ok := userdata.GetString(r.UserData, userdata.TypeComment); ok && comment == tag {
-			tagged = append(tagged, r)
+			out = append(out, r)
 		}
 	}
-	return tagged, nil
+	return out
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/vishvananda/netlink"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 )
 
 // This file turns the host's IPv4 forwarding on while there are enclaves.
@@ -45,7 +47,7 @@ func (h *host) enableForwarding() error {
 	if err != nil || on == "1" {
 		return err
 	}
-	recorded, err := forwardingRecorded()
+	recorded, err := tableExists(forwardingTable)
 	if err != nil {
 		return err
 	}
@@ -57,19 +59,8 @@ func (h *host) enableForwarding() error {
 	return sysctl("ipv4/ip_forward", "1")
 }
 
-func forwardingRecorded() (found bool, err error) {
-	err = withTables(nil, func(c *nftables.Conn) error {
-		tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
-		for _, t := range tables {
-			found = found || t.Name == forwardingTable
-		}
-		return err
-	})
-	return found, err
-}
-
 func (h *host) recordForwarding() error {
-	links, err := h.handle.LinkList()
+	links, err := netspace.Whole(h.handle.LinkList)
 	if err != nil {
 		return err
 	}
@@ -145,11 +136,11 @@ func linkKey(name string) []byte {
 // forwarding on where a link has come that is not ours: another program
 // (Docker, a VPN) found it on and may rely on it.
 func (h *host) restoreForwarding() error {
-	recorded, err := forwardingRecorded()
+	recorded, err := tableExists(forwardingTable)
 	if err != nil || !recorded {
 		return err
 	}
-	links, err := h.handle.LinkList()
+	links, err := netspace.Whole(h.handle.LinkList)
 	if err != nil {
 		return err
 	}

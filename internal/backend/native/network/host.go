@@ -52,6 +52,9 @@ func lockHost(ctx context.Context) (*host, error) {
 // flock locks a file, polling so that ctx can end it.
 func flock(ctx context.Context, f *os.File) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return err

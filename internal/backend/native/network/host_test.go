@@ -78,6 +78,70 @@ func TestForwardPolicyDrop(t *testing.T) {
 	})
 }
 
+// TestForwardClosedByRule: firewalls that reject what is left over, as firewalld
+// and the service of iptables do, have a policy that accepts.
+func TestForwardClosedByRule(t *testing.T) {
+	for name, commands := range map[string][]string{
+		"nft":      {"nft add table inet fw", "nft add chain inet fw onward { type filter hook forward priority 10 ; policy accept ; }", "nft add rule inet fw onward ct state established accept", "nft add rule inet fw onward counter reject with icmpx type admin-prohibited"},
+		"iptables": {"iptables-nft -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT", "iptables-nft -A FORWARD -j REJECT"},
+		"legacy":   {"iptables-legacy -A FORWARD -j REJECT"},
+		"policy":   {"iptables-legacy -P FORWARD DROP"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if program, _, _ := strings.Cut(commands[0], " "); exec.Command(program, "-L").Run() != nil && program != "nft" {
+				// The virtual machine's kernel has none. Nothing is asked for then.
+				if found := legacyProgram(); found != "" {
+					t.Errorf("%s does not work here, but %s is found", program, found)
+				}
+				return
+			}
+			world := newInternet(t)
+			for _, command := range commands {
+				runHost(t, command)
+			}
+			defer func() {
+				_ = exec.Command("nft", "delete", "table", "inet", "fw").Run() // if it is there
+				_ = exec.Command("nft", "delete", "table", "ip", "filter").Run()
+				_ = exec.Command("iptables-legacy", "-P", "FORWARD", "ACCEPT").Run()
+				_ = exec.Command("iptables-legacy", "-F", "FORWARD").Run()
+			}()
+			before, legacyBefore := hostState(t), legacyState()
+			n, err := Create(t.Context(), newConfig(t))
+			check(t, err)
+			a := addMember(t, n, "a", 2)
+			a.reaches(t, world.serve(t, port(world.addr, 80)), world.hostAddr)
+			again, err := Open(t.Context(), n.cfg)
+			check(t, err)
+			again.Close()
+			check(t, n.Destroy(t.Context()))
+			sameState(t, before)
+			if after := legacyState(); after != legacyBefore {
+				t.Errorf("before:\n%s\nafter:\n%s", legacyBefore, after)
+			}
+		})
+	}
+}
+
+// legacyState gives the legacy rules; "" without a table of them.
+func legacyState() string {
+	program := legacyProgram()
+	if program == "" {
+		return ""
+	}
+	rules, _ := legacyRules(program)
+	return strings.Join(rules, "\n")
+}
+
+func runHost(t *testing.T, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
 func TestForwardingIsGuardedAndRestored(t *testing.T) {
 	world, other := newInternet(t), newNeighbour(t)
 	server := world.serve(t, port(world.addr, 80))

@@ -19,7 +19,7 @@ import (
 // the enclave's id alone.
 
 const (
-	bridgeName  = "br0"    // in the enclave's namespace
+	bridgeName  = Bridge   // in the enclave's namespace
 	uplinkName  = "uplink" // in the enclave's namespace
 	innerTable  = "lepto"  // nft table in the enclave's namespace
 	ethName     = "eth0"   // in a service's namespace
@@ -29,6 +29,9 @@ const (
 	// enclave and every home; rules match it to keep enclaves apart.
 	uplinkPrefix = "lp"
 )
+
+// Bridge is the bridge's name in the enclave's namespace.
+const Bridge = "br0"
 
 // names are the names of one network.
 type names struct {
@@ -83,10 +86,10 @@ func EndpointLink(service string) string {
 	return "s" + hex.EncodeToString(sum[:7])
 }
 
-// hardwareAddr derives a link address from an IPv4 address, so that a service
+// HardwareAddr derives a link address from an IPv4 address, so that a service
 // that is replaced under its address is no stranger to its neighbours' ARP
 // caches. 02: locally administered, unicast (IEEE 802).
-func hardwareAddr(a netip.Addr) net.HardwareAddr {
+func HardwareAddr(a netip.Addr) net.HardwareAddr {
 	b := a.As4()
 	return net.HardwareAddr{0x02, 0x6c, b[0], b[1], b[2], b[3]}
 }

@@ -91,6 +91,9 @@ type Network struct {
 	endpoints keyedLock     // by service name
 	applying  chan struct{} // holds a token while nobody applies a table
 
+	room     sync.Mutex
+	roomMade bool // for many neighbours
+
 	closing sync.Once
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -116,7 +117,9 @@ func (r hostRoute) prefixes() []netip.Prefix {
 // hostRoutes lists the IPv4 routes of all tables.
 func hostRoutes(handle *netlink.Handle) ([]hostRoute, error) {
 	all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-	list, err := handle.RouteListFiltered(netlink.FAMILY_V4, all, netlink.RT_FILTER_TABLE)
+	list, err := netspace.Whole(func() ([]netlink.Route, error) {
+		return handle.RouteListFiltered(netlink.FAMILY_V4, all, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -70,7 +71,7 @@ func (n *Network) addBridge(handle *netlink.Handle) error {
 	attrs.Name, attrs.MTU = bridgeName, n.mtu
 	// A bridge without an address of its own takes the lowest of its ports' and
 	// changes it as they come and go, which breaks its neighbours' ARP entries.
-	attrs.HardwareAddr = hardwareAddr(gateway)
+	attrs.HardwareAddr = HardwareAddr(gateway)
 	flood := false // multicast goes to all ports: nobody here answers queries
 	bridge := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &flood}
 	if err := handle.LinkAdd(bridge); err != nil {
@@ -211,11 +212,11 @@ func (n *Network) uplinkWhole(h *host, outer netlink.Link, link uplink) bool {
 	if err != nil || outer.Attrs().ParentIndex != inner.Attrs().Index {
 		return false
 	}
-	out, err := h.handle.RouteList(outer, netlink.FAMILY_V4)
+	out, err := netspace.Whole(func() ([]netlink.Route, error) { return h.handle.RouteList(outer, netlink.FAMILY_V4) })
 	if err != nil || !hasRoute(out, n.cfg.Subnet.Masked(), link.Enclave) {
 		return false
 	}
-	in, err := n.inside.RouteList(inner, netlink.FAMILY_V4)
+	in, err := netspace.Whole(func() ([]netlink.Route, error) { return n.inside.RouteList(inner, netlink.FAMILY_V4) })
 	return err == nil && hasRoute(in, netip.PrefixFrom(netip.IPv4Unspecified(), 0), link.Host)
 }
 

@@ -100,6 +100,17 @@ func Create(path string, setup func() error) error {
 	})
 }
 
+// Scratch runs fn in a new namespace that nobody else sees and that goes when fn
+// returns and has closed what it opened there.
+func Scratch(fn func() error) error {
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		return fn()
+	})
+}
+
 // Remove unbinds the namespace from path and deletes the file. It goes away
 // once no process and no open Space holds it. Idempotent.
 //
