@@ -21,6 +21,7 @@
 //	lock                  held briefly while names change
 //	gc.lock               held shared by whoever adds, exclusively to collect
 //	gc.wanted             layers may be unused; collect when nobody adds
+//	gc.begun              a collection has begun; left by one that did not end
 //
 // A layer appears by rename, with all its content on disk, or not at all; so do refs and
 // configs. Each folder in tmp carries a lock of the process that fills it; what

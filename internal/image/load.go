@@ -114,7 +114,7 @@ type archiveReader struct {
 
 func (a *archiveReader) read(ctx context.Context, archive io.Reader) error {
 	from := &countedReader{inner: archive, size: 1<<63 - 1, tell: newMeter("", nil)}
-	plain, err := decompress(from)
+	plain, err := decompressFile(from)
 	if err != nil {
 		return err
 	}

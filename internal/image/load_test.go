@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 
 	"github.com/lepto-dev/lepto/internal/backend"
 )
@@ -99,6 +100,13 @@ func squeeze(t testing.TB, content []byte, how string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	var w io.WriteCloser = gzip.NewWriter(&buf)
+	if how == "xz" {
+		z, err := xz.NewWriter(&buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = z
+	}
 	if how == "zstd" {
 		z, err := zstd.NewWriter(&buf)
 		if err != nil {
@@ -125,6 +133,7 @@ func TestLoad(t *testing.T) {
 		{"docker-archive", dockerTar(t, map[string]v1.Image{"app:1": one}), []string{"app:1"}},
 		{"docker-archive of several", dockerTar(t, map[string]v1.Image{"app:1": one, "ghcr.io/x/app:2": two}), []string{"app:1", "ghcr.io/x/app:2"}},
 		{"docker-archive, gzip", squeeze(t, dockerTar(t, map[string]v1.Image{"app:1": one}), "gzip"), []string{"app:1"}},
+		{"docker-archive, xz", squeeze(t, dockerTar(t, map[string]v1.Image{"app:1": one}), "xz"), []string{"app:1"}},
 		{"docker-archive, zstd", squeeze(t, dockerTar(t, map[string]v1.Image{"app:1": one}), "zstd"), []string{"app:1"}},
 		{"legacy with symlink", legacyTar(t, symlink), []string{"old/app:1", "old/app:2"}},
 		{"legacy with hard link", legacyTar(t, func(n, _ string) tarEntry { return hardlink(n, "aa/layer.tar") }), []string{"old/app:1", "old/app:2"}},

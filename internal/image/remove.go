@@ -136,54 +136,76 @@ func (s *Store) forgetUnnamed(inUse func(digest string) bool) error {
 	return s.dropCache()
 }
 
+// wantedPath names the file that says: there may be layers to collect. begunPath is
+// what a collection renames it to, so that one that is wanted from then on is told
+// from its own.
 func (s *Store) wantedPath() string { return filepath.Join(s.dir, "gc.wanted") }
+func (s *Store) begunPath() string  { return filepath.Join(s.dir, "gc.begun") }
 
-// collect removes the layers that nothing needs. If somebody is adding layers
-// just now, the last of them does it.
+func (s *Store) collectionWanted() bool {
+	_, wanted := os.Stat(s.wantedPath())
+	_, begun := os.Stat(s.begunPath()) // by one that did not end
+	return wanted == nil || begun == nil
+}
+
+// collect removes the layers that nothing needs. If somebody is adding or collecting
+// layers just now, the last of them does it.
 func (s *Store) collect() error {
 	if err := os.WriteFile(s.wantedPath(), nil, 0o600); err != nil {
 		return storeFault("collect layers", err)
 	}
-	return s.collectNow()
+	return s.collectWanted()
 }
 
 // collectIfWanted does what collect had to leave undone.
 func (s *Store) collectIfWanted() {
-	if _, err := os.Stat(s.wantedPath()); err != nil {
-		return
-	}
-	if err := s.collectNow(); err != nil {
+	if err := s.collectWanted(); err != nil {
 		s.log.Warn("image store: unused layers stay", "error", err)
 	}
 }
 
+// collectWanted collects until nobody wants it any more: who wants it while another
+// one is at it leaves it to that one, which may have seen the layers as needed.
+func (s *Store) collectWanted() error {
+	for s.collectionWanted() {
+		if done, err := s.collectNow(); err != nil || !done {
+			return err
+		}
+	}
+	return nil
+}
+
 // collectNow moves unused layers out of the way while nobody adds any, and then
-// deletes them at leisure.
-func (s *Store) collectNow() error {
+// deletes them at leisure. It reports whether it did: not if somebody adds or
+// collects layers, who does it when done.
+func (s *Store) collectNow() (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	unlock, err := flock(ctx, filepath.Join(s.dir, "gc.lock"), unix.LOCK_EX)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil // whoever holds it collects when done
+		return false, nil
 	}
 	if err != nil {
-		return storeFault("collect layers", err)
+		return false, storeFault("collect layers", err)
 	}
 	bin, release, err := s.workDir(context.Background())
 	if err != nil {
 		unlock()
-		return storeFault("collect layers", err)
+		return false, storeFault("collect layers", err)
 	}
 	defer release()
-	err = s.moveUnused(bin)
+	err = os.Rename(s.wantedPath(), s.begunPath())
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		err = s.moveUnused(bin)
+	}
 	if err == nil {
-		err = os.Remove(s.wantedPath())
+		err = os.Remove(s.begunPath())
 	}
 	unlock()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("collect layers: %w", err)
+		return false, fmt.Errorf("collect layers: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // moveUnused moves all layers that are not needed into bin.

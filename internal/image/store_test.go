@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 )
 
 func addLayer(t testing.TB, s *Store, entries ...tarEntry) Layer {
@@ -245,6 +247,52 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("%d layers, want 3", len(entries))
 	}
 	noLeftovers(t, base)
+}
+
+// TestRemovalDuringACollection removes an image while a collection, which has seen its
+// layers as needed, is at work: that one collects once more. It is held up by a config
+// that is a pipe.
+func TestRemovalDuringACollection(t *testing.T) {
+	s := testStore(t, Options{})
+	layer := addLayer(t, s, file("f", "1"))
+	commit(t, s, "app", layer)
+	commit(t, s, "other", addLayer(t, s, file("f", "2")))
+	pipe := s.configPath("sha256:" + strings.Repeat("f", 64)) // the last that is read
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Remove(t.Context(), "other", nil) }()
+	var reader *os.File
+	for reader == nil { // until somebody reads
+		f, err := os.OpenFile(pipe, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			reader = f
+		} else if !errors.Is(err, unix.ENXIO) || t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	if err := s.Remove(t.Context(), "app", nil); err != nil {
+		t.Error(err)
+	}
+	if !exists(layer) {
+		t.Error("two collections were at work at once")
+	}
+	if err := os.Remove(pipe); err != nil {
+		t.Error(err)
+	}
+	if _, err := reader.WriteString("{}"); err != nil {
+		t.Error(err)
+	}
+	reader.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if exists(layer) {
+		t.Error("the layer of the image that was removed meanwhile stays")
+	}
+	noLeftovers(t, s)
 }
 
 func TestLockEndsWithItsContext(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/ulikunitz/xz"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/image"
@@ -139,8 +140,7 @@ func plainTar(f io.Reader) (io.Reader, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		plain, err = bzip2.NewReader(buffered), nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, fault.New("E0417", "archives compressed with xz can't be unpacked").
-			WithHint("compress it with gzip or zstd, or add it as it is with ADD --unpack=false")
+		plain, err = xz.NewReader(buffered)
 	case len(head) == 512 && string(head[257:262]) == "ustar":
 		return buffered, nil
 	default:
@@ -174,7 +174,7 @@ func (s *stageBuild) layerWith(ctx context.Context, entries *items, archives []a
 		if err := a.item.hash(); err != nil {
 			return err
 		}
-		key += fmt.Sprintf("\n%q %x %v %v", a.into, a.item.sum, a.owner, a.cmdMode())
+		key += fmt.Sprintf("\n%q %x %v %v", a.into, a.item.sum, a.owner, a.mode)
 	}
 	for _, l := range s.layers { // where names lead depends on what is below
 		key += "\n" + l.DiffID
@@ -195,13 +195,6 @@ func (s *stageBuild) layerWith(ctx context.Context, entries *items, archives []a
 			return out.Close()
 		})
 	})
-}
-
-func (a archive) cmdMode() int64 {
-	if a.mode == nil {
-		return -1
-	}
-	return *a.mode
 }
 
 // write unpacks the archive into a layer's tar. Its entries keep their owners,
@@ -246,6 +239,9 @@ func (a archive) entry(p *placer, h *tar.Header, in io.Reader, out *tar.Writer) 
 		}
 	}
 	before := len(p.to.list)
+	if err := p.ancestors(a.into, a.who()); err != nil {
+		return err
+	}
 	if err := p.ancestors(path.Dir(name), owner{}); err != nil {
 		return err
 	}
@@ -260,9 +256,7 @@ func (a archive) entry(p *placer, h *tar.Header, in io.Reader, out *tar.Writer) 
 	if a.owner != nil && *a.owner != (owner{}) {
 		h.Uid, h.Gid = a.owner.uid, a.owner.gid
 	}
-	if a.mode != nil && h.Typeflag != tar.TypeSymlink {
-		h.Mode = *a.mode
-	}
+	a.mode.apply(h)
 	if err := p.add(h, nil); err != nil {
 		return err
 	}

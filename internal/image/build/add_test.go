@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 
 	"github.com/lepto-dev/lepto/internal/backend"
 )
@@ -59,6 +60,20 @@ func zst(t testing.TB, content string) string {
 	return string(w.EncodeAll([]byte(content), nil))
 }
 
+func xzOf(t testing.TB, content string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	w, err := xz.NewWriter(&buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write([]byte(content))
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.String()
+}
+
 // built builds a Dockerfile with files beside it, and lists the image.
 func built(t *testing.T, dockerfile string, files map[string]string) ([]string, error) {
 	t.Helper()
@@ -90,8 +105,8 @@ func TestAddUnpacksArchives(t *testing.T) {
 		tar.Header{Typeflag: tar.TypeReg, Name: "./lib/x", Linkname: "content", Mode: 0o640, Uid: 3, Gid: 4},
 		tar.Header{Typeflag: tar.TypeLink, Name: "hard", Linkname: "lib/x"},
 		tar.Header{Typeflag: tar.TypeSymlink, Name: "soft", Linkname: "/lib/x"})
-	files := map[string]string{"a.tar": plain, "a.tgz": gz(t, plain), "a.zst": zst(t, plain), "notes.gz": gz(t, "no tar"), "link": "l"}
-	for _, name := range []string{"a.tar", "a.tgz", "a.zst"} {
+	files := map[string]string{"a.tar": plain, "a.tgz": gz(t, plain), "a.zst": zst(t, plain), "a.xz": xzOf(t, plain), "notes.gz": gz(t, "no tar"), "link": "l"}
+	for _, name := range []string{"a.tar", "a.tgz", "a.zst", "a.xz"} {
 		got, err := built(t, "FROM scratch\nADD "+name+" /opt\n", files)
 		if err != nil {
 			t.Fatal(err)
@@ -105,7 +120,7 @@ func TestAddUnpacksArchives(t *testing.T) {
 	}
 	got[2] = got[2][:len("-rw-r--r-- 0:0 d/notes.gz")]
 	sameLines(t, got, "drwxr-xr-x 0:0 d", `-rw-r--r-- 0:0 d/link "l"`, "-rw-r--r-- 0:0 d/notes.gz",
-		"drwxr-xr-x 0:0 e", `-rw------- 9:9 e/hard "content"`, "drwxr-xr-x 0:0 e/lib", `-rw------- 9:9 e/lib/x "content"`,
+		"drwxr-xr-x 9:9 e", `-rw------- 9:9 e/hard "content"`, "drwxr-xr-x 0:0 e/lib", `-rw------- 9:9 e/lib/x "content"`,
 		"Lrwxrwxrwx 9:9 e/soft -> /lib/x", "-rw-r--r-- 0:0 kept large")
 }
 
@@ -114,7 +129,6 @@ func TestAddRefusesBadArchives(t *testing.T) {
 		"climbing":  {archiveOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "../../x", Linkname: "1"}), "leads out of it"},
 		"hard link": {archiveOf(t, tar.Header{Typeflag: tar.TypeLink, Name: "x", Linkname: "../../etc/passwd"}), "leads out of it"},
 		"whiteout":  {archiveOf(t, tar.Header{Typeflag: tar.TypeReg, Name: ".wh.x"}), "mark removed files"},
-		"xz":        {"\xfd7zXZ\x00" + strings.Repeat("x", 600), "compressed with xz"},
 		"cut short": {archiveOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "x", Linkname: strings.Repeat("1", 2000)})[:1000], "unexpected EOF"},
 	} {
 		_, err := built(t, "FROM scratch\nADD f /\n", map[string]string{"f": test.content})

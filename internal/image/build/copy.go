@@ -8,7 +8,6 @@ import (
 	"io"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -18,9 +17,6 @@ import (
 
 // copy does COPY.
 func (s *stageBuild) copy(ctx context.Context, cmd *instructions.CopyCommand) error {
-	if cmd.Parents {
-		return fault.New("E0415", "COPY --parents is not supported").WithHint("name the destination of each source")
-	}
 	c, err := s.copier(ctx, cmd.From, cmd.Chown, cmd.Chmod, cmd.ExcludePatterns)
 	if err != nil {
 		return err
@@ -30,6 +26,12 @@ func (s *stageBuild) copy(ctx context.Context, cmd *instructions.CopyCommand) er
 		return err
 	}
 	for _, pattern := range cmd.SourcePaths {
+		if cmd.Parents {
+			if err := c.withParents(pattern, to); err != nil {
+				return err
+			}
+			continue
+		}
 		matches, err := c.match(pattern)
 		if err != nil {
 			return err
@@ -54,11 +56,9 @@ func (s *stageBuild) copier(ctx context.Context, from, chown, chmod string, excl
 		return nil, err
 	}
 	if chmod != "" {
-		mode, err := strconv.ParseInt(chmod, 8, 32)
-		if err != nil || mode < 0 || mode > 0o7777 {
-			return nil, fault.New("E0415", "--chmod=%s is no octal mode", chmod).WithHint("for example --chmod=755")
+		if c.mode, err = parseMode(chmod); err != nil {
+			return nil, err
 		}
-		c.mode = &mode
 	}
 	if c.excluded, err = hiddenBy(exclude); err != nil {
 		return nil, fault.New("E0415", "--exclude: %w", err)
@@ -121,6 +121,10 @@ func (c *copier) copyTo(m found, to destination) error {
 		if err != nil {
 			return err
 		}
+		c.top = m.name
+		if err := c.target(name); err != nil {
+			return err
+		}
 		return c.tree(m.node, name)
 	case to.dir:
 		return c.file(m.node, path.Join(to.name, m.base))
@@ -147,10 +151,8 @@ func (c *copier) bytes(name string, content []byte, mode int64) error {
 	if err := c.ancestors(path.Dir(name), c.who()); err != nil {
 		return err
 	}
-	if c.mode != nil {
-		mode = *c.mode
-	}
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Uid: c.who().uid, Gid: c.who().gid, Size: int64(len(content))}
+	c.mode.apply(h)
 	return c.add(h, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
 }
 
@@ -163,7 +165,7 @@ func (c *copier) match(pattern string) ([]found, error) {
 		if err != nil {
 			return nil, fault.New("E0417", "%q: %w", pattern, err)
 		}
-		if n == nil || name != "" && c.excluded != nil && c.excluded(n.name, n.isDir()) {
+		if n == nil { // one that is named is never excluded, only what is in it
 			return nil, c.missing(pattern, name)
 		}
 		return []found{{n, path.Base(name)}}, nil
@@ -193,7 +195,7 @@ func (c *copier) glob(in *node, pattern []string) ([]found, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n == nil || c.excluded != nil && c.excluded(n.name, n.isDir()) {
+		if n == nil || c.excluded != nil && c.excluded(base, n.isDir()) {
 			continue
 		}
 		switch {
@@ -219,7 +221,7 @@ func (c *copier) missing(pattern, name string) error {
 		WithHint("paths are relative to the build context, and nothing outside it can be copied")
 	bare := &view{layers: c.from.layers}
 	if n, err := bare.find(name, true); err == nil && n != nil {
-		return f.WithHint("the file is there, but .dockerignore or --exclude leaves it out")
+		return f.WithHint("the file is there, but .dockerignore leaves it out")
 	}
 	if n, err := bare.find(name, false); err == nil && n != nil && n.isLink() {
 		return f.WithHint("it is a symlink to something that is not in the build context")

@@ -50,9 +50,7 @@ func (a *adder) fetch(ctx context.Context, source string) error {
 		return err
 	}
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Uid: a.who().uid, Gid: a.who().gid, Size: size}
-	if a.mode != nil {
-		h.Mode = *a.mode
-	}
+	a.mode.apply(h)
 	return a.add(h, open)
 }
 

@@ -2,7 +2,9 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -152,11 +154,9 @@ func (m *mounter) cacheDir(ctx context.Context, id string, sharing instructions.
 	return dir, nil
 }
 
-// bind mounts files of the context, a stage or an image, read-only.
+// bind mounts files of the context, a stage or an image. What a step writes there
+// is forgotten with the step.
 func (m *mounter) bind(ctx context.Context, want *instructions.Mount, target string) error {
-	if !want.ReadOnly {
-		return fault.New("E0415", "RUN --mount=type=bind,rw is not supported").WithHint("copy the files to write to them")
-	}
 	name := cleanPath(want.Source)
 	if want.From != "" && name == "" { // all of it: no need to copy
 		made, err := m.stage.source(ctx, m.stage.index, want.From)
@@ -168,15 +168,15 @@ func (m *mounter) bind(ctx context.Context, want *instructions.Mount, target str
 			dirs = append(dirs, l.Dir)
 			m.key += "\n" + l.DiffID
 		}
-		m.key += fmt.Sprintf("\nbind all %q", target)
-		m.mounts = append(m.mounts, Mount{Target: target, Layers: dirs, ReadOnly: true})
+		m.key += fmt.Sprintf("\nbind all %q %t", target, want.ReadOnly)
+		m.mounts = append(m.mounts, Mount{Target: target, Layers: dirs, ReadOnly: want.ReadOnly})
 		return nil
 	}
 	c, err := m.stage.copier(ctx, want.From, "", "", nil)
 	if err != nil {
 		return err
 	}
-	return m.copied(ctx, c, name, target)
+	return m.copied(ctx, c, name, target, want.ReadOnly)
 }
 
 // boundName is the name of bound files in the layer that holds them.
@@ -184,7 +184,7 @@ const boundName = "bound"
 
 // copied mounts a copy of files, kept as a layer is: what is mounted must not
 // change under the step, nor show what .dockerignore hides.
-func (m *mounter) copied(ctx context.Context, c *copier, name, target string) error {
+func (m *mounter) copied(ctx context.Context, c *copier, name, target string, readOnly bool) error {
 	n, err := c.from.find(name, true)
 	if err != nil {
 		return fault.New("E0417", "%q: %w", name, err)
@@ -201,7 +201,41 @@ func (m *mounter) copied(ctx context.Context, c *copier, name, target string) er
 		return err
 	}
 	layer := held.layers[0]
-	m.key += fmt.Sprintf("\nbind %q %s", target, layer.DiffID)
-	m.mounts = append(m.mounts, Mount{Target: target, Source: filepath.Join(layer.Dir, boundName), ReadOnly: true})
-	return nil
+	m.key += fmt.Sprintf("\nbind %q %s %t", target, layer.DiffID, readOnly)
+	source := filepath.Join(layer.Dir, boundName)
+	switch {
+	case readOnly:
+		m.mounts = append(m.mounts, Mount{Target: target, Source: source, ReadOnly: true})
+	case n.isDir():
+		m.mounts = append(m.mounts, Mount{Target: target, Layers: []string{source}})
+	default:
+		source, err = m.ownCopy(ctx, source)
+		m.mounts = append(m.mounts, Mount{Target: target, Source: source})
+	}
+	return err
+}
+
+// ownCopy copies a file, with its mode and owner, for one step.
+func (m *mounter) ownCopy(ctx context.Context, file string) (string, error) {
+	dir, err := m.folder(ctx)
+	if err != nil {
+		return "", err
+	}
+	in, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(in.Fd()), &st); err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, boundName)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer out.Close()
+	_, err = io.Copy(out, in)
+	return to, errors.Join(err, out.Chown(int(st.Uid), int(st.Gid)), unix.Fchmod(int(out.Fd()), st.Mode&0o7777))
 }

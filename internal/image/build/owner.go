@@ -19,7 +19,8 @@ func ownerOf(root *view, chown string) (*owner, error) {
 	var out owner
 	if id, err := strconv.ParseUint(user, 10, 32); err == nil {
 		out = owner{int(id), int(id)}
-	} else {
+	} else if user != "" { // without one it is root
+
 		fields, err := lookUp(root, "etc/passwd", user, 4)
 		if err != nil {
 			return nil, err

@@ -90,10 +90,11 @@ type copier struct {
 	*placer
 	from     *view
 	open     func(*node) (io.ReadCloser, error)
-	owner    *owner // nil: as in the source
-	mode     *int64 // nil: as in the source
-	excluded func(name string, dir bool) bool
-	plain    bool // the source's extended attributes stay behind
+	owner    *owner                           // nil: as in the source
+	mode     *chmod                           // nil: as in the source
+	excluded func(name string, dir bool) bool // by --exclude; names are relative to top
+	top      string                           // the directory that is copied
+	plain    bool                             // the source's extended attributes stay behind
 	spoken   *ignored
 }
 
@@ -106,9 +107,7 @@ func (c *copier) header(n *node, name string) (*tar.Header, error) {
 	if c.owner != nil {
 		h.Uid, h.Gid = c.owner.uid, c.owner.gid
 	}
-	if c.mode != nil && h.Typeflag != tar.TypeSymlink {
-		h.Mode = *c.mode
-	}
+	c.mode.apply(h)
 	if c.plain {
 		h.PAXRecords = nil
 	}
@@ -142,9 +141,6 @@ func (c *copier) file(n *node, name string) error {
 
 // tree copies what is in a directory into the directory with the canonical name.
 func (c *copier) tree(n *node, name string) error {
-	if err := c.directory(n, name); err != nil {
-		return err
-	}
 	names, err := c.from.names(n)
 	if err != nil {
 		return err
@@ -160,7 +156,7 @@ func (c *copier) tree(n *node, name string) error {
 // entry copies one entry of a directory.
 func (c *copier) entry(in *node, base, to string) error {
 	n, err := c.from.child(in, base)
-	if err != nil || n == nil || c.excluded != nil && c.excluded(n.name, n.isDir()) {
+	if err != nil || n == nil || c.excluded != nil && c.excluded(strings.TrimPrefix(strings.TrimPrefix(n.name, c.top), "/"), n.isDir()) {
 		return err
 	}
 	name := path.Join(to, base)
@@ -171,6 +167,9 @@ func (c *copier) entry(in *node, base, to string) error {
 		return err
 	}
 	before := len(c.to.list)
+	if err := c.directory(n, name); err != nil {
+		return err
+	}
 	if err := c.tree(n, name); err != nil {
 		return err
 	}
@@ -180,8 +179,9 @@ func (c *copier) entry(in *node, base, to string) error {
 	return nil
 }
 
-// directory adds a directory: as it is below, or as in the source.
-func (c *copier) directory(n *node, name string) error {
+// target adds the directory whose content is copied: it stays as it is below. A
+// new one is a plain directory, whatever the source is.
+func (c *copier) target(name string) error {
 	if name == "" || c.to.has(name) {
 		return nil
 	}
@@ -193,9 +193,17 @@ func (c *copier) directory(n *node, name string) error {
 		return err
 	}
 	if h == nil {
-		if h, err = c.header(n, name); err != nil {
-			return err
-		}
+		h = &tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, Uid: c.who().uid, Gid: c.who().gid}
+		c.mode.apply(h)
+	}
+	return c.add(h, nil)
+}
+
+// directory adds a directory as it is in the source, also where there is one.
+func (c *copier) directory(n *node, name string) error {
+	h, err := c.header(n, name)
+	if err != nil {
+		return err
 	}
 	return c.add(h, nil)
 }

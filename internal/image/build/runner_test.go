@@ -64,13 +64,20 @@ func mountRoot(step Step) (string, error) {
 	if err := overlay(root, append([]string{empty}, step.Layers...), step.Dir); err != nil {
 		return "", err
 	}
-	for _, m := range step.Mounts {
+	for i, m := range step.Mounts {
 		at := filepath.Join(root, m.Target)
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			return "", err
 		}
 		if len(m.Layers) > 0 {
-			if err := errors.Join(os.MkdirAll(at, 0o755), overlay(at, append([]string{empty}, m.Layers...), "")); err != nil {
+			own := ""
+			if !m.ReadOnly {
+				own = filepath.Join(step.Dir, fmt.Sprint("volume", i))
+				if err := errors.Join(os.MkdirAll(own+"/upper", 0o755), os.MkdirAll(own+"/work", 0o755)); err != nil {
+					return "", err
+				}
+			}
+			if err := errors.Join(os.MkdirAll(at, 0o755), overlay(at, append([]string{empty}, m.Layers...), own)); err != nil {
 				return "", err
 			}
 			continue

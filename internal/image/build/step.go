@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -262,7 +263,7 @@ func (s *stageBuild) arg(cmd *instructions.ArgCommand) {
 	}
 }
 
-// workdir sets the working directory, and makes it.
+// workdir sets the working directory, and makes it: it is the user's.
 func (s *stageBuild) workdir(ctx context.Context, cmd *instructions.WorkdirCommand) error {
 	dir := s.absolute(cmd.Path)
 	s.config.Config.WorkingDir = dir
@@ -274,7 +275,17 @@ func (s *stageBuild) workdir(ctx context.Context, cmd *instructions.WorkdirComma
 	if there, err := place.below.find(name, true); err != nil || there != nil {
 		return err
 	}
-	if err := place.ancestors(name, owner{}); err != nil {
+	who, err := ownerOf(place.below, s.config.Config.User)
+	if _, unknown := errors.AsType[*fault.Fault](err); unknown {
+		err = nil // whoever needs the user will say so
+	}
+	if err != nil {
+		return err
+	}
+	if who == nil {
+		who = &owner{}
+	}
+	if err := place.ancestors(name, *who); err != nil {
 		return err
 	}
 	return s.layerOf(ctx, place.to)
