@@ -24,25 +24,20 @@ var operators = map[string]syntax.Token{
 // Assertions lists the assertions.
 var Assertions = []string{"==", "!=", ">=", ">", "<=", "<", "IN", "NOT_IN"}
 
-// CheckAssertion tells what is wrong with an assertion and its target before any
-// value is there.
-func CheckAssertion(assertion string, target starlark.Value) error {
-	_, compares := operators[assertion]
-	if _, iterable := target.(starlark.Iterable); !compares && !iterable {
-		return fmt.Errorf("the assertion %s needs a list or dict to look in, not %s", assertion, target.Type())
-	}
-	return nil
-}
-
 // Assert is an E0507 unless the value compares to the target as the assertion
 // says. Values of different types never do, and never differ either.
 func Assert(value starlark.Value, assertion string, target starlark.Value) error {
+	return AssertAs("verification", value, assertion, target)
+}
+
+// AssertAs is Assert in the words of another instruction: word is what failed.
+func AssertAs(word string, value starlark.Value, assertion string, target starlark.Value) error {
 	holds, err := compare(value, assertion, target)
 	if err != nil {
-		return fault.New("E0507", "verification failed '%s' '%s' '%s': %w", value, assertion, target, err)
+		return fault.New("E0507", "%s failed '%s' '%s' '%s': %w", word, value, assertion, target, err)
 	}
 	if !holds {
-		return fault.New("E0507", "verification failed '%s' '%s' '%s'", value, assertion, target)
+		return fault.New("E0507", "%s failed '%s' '%s' '%s'", word, value, assertion, target)
 	}
 	return nil
 }
@@ -89,9 +84,6 @@ type Condition struct {
 	Assertion string
 	Target    starlark.Value
 }
-
-// Validate checks what can be checked before any result is there.
-func (c Condition) Validate() error { return CheckAssertion(c.Assertion, c.Target) }
 
 // Check is an error unless the result has the field and it compares.
 func (c Condition) Check(r Result) error {

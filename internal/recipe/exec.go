@@ -48,14 +48,19 @@ func (e Exec) Run(ctx context.Context, target Target, service string, fill Fill)
 		cancel(fault.New("E0504", "exec on service %q: the command wrote more than %d MiB", service, maxOutput>>20).
 			WithHint("write to a file in the service instead"))
 	}}
-	code, err := target.Exec(ctx, service, backend.ExecSpec{Args: args, Stdout: output, Stderr: output})
+	oom := false
+	code, err := target.Exec(ctx, service, backend.ExecSpec{
+		Args: args, Stdout: output, Stderr: output, OutOfMemory: func() { oom = true },
+	})
 	if cause := context.Cause(ctx); cause != nil && output.overflown() {
 		return Result{}, cause
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	return e.result(output.String(), code)
+	result, err := e.result(output.String(), code)
+	result.OOM = oom
+	return result, err
 }
 
 func (e Exec) result(output string, code int) (Result, error) {
@@ -63,10 +68,8 @@ func (e Exec) result(output string, code int) (Result, error) {
 		fieldCode:   starlark.MakeInt(code),
 		fieldOutput: starlark.String(output),
 	}
-	if err := extractInto(fields, e.Extract, output); err != nil {
-		return Result{}, err
-	}
-	return Result{Fields: fields, Text: execText(code, output)}, nil
+	err := extractInto(fields, e.Extract, output)
+	return Result{Fields: fields, Text: execText(code, output)}, err
 }
 
 // execText is the result's text (starlark spec §2.8).

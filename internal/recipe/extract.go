@@ -66,11 +66,7 @@ func decodeBody(body string) (any, error) {
 // query gives the value of a jq query: nulls are dropped; several results are a
 // list. An error in the middle counts as no result, as long as there is one.
 func query(text string, input any) (starlark.Value, error) {
-	parsed, err := gojq.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	code, err := gojq.Compile(parsed)
+	code, err := compile(text)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +99,14 @@ func query(text string, input any) (starlark.Value, error) {
 		return nil, fmt.Errorf("it finds nothing: %w", last)
 	}
 	return nil, errors.New("it finds nothing")
+}
+
+func compile(text string) (*gojq.Code, error) {
+	parsed, err := gojq.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return gojq.Compile(parsed)
 }
 
 // maxResults bounds the results of one query.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -36,8 +37,10 @@ const maxBody = 64 << 20
 // Fields lists body, code and the extractors.
 func (h HTTP) Fields() []string { return withExtracts([]string{fieldBody, fieldCode}, h.Extract) }
 
-// Texts lists the body; endpoint and headers are sent as they are written.
-func (h HTTP) Texts() []string { return []string{h.Body} }
+// Texts lists the endpoint, the body, and the values of the headers.
+func (h HTTP) Texts() []string {
+	return append([]string{h.Endpoint, h.Body}, slices.Sorted(maps.Values(h.Headers))...)
+}
 
 // Run sends the request. The status is not judged.
 func (h HTTP) Run(ctx context.Context, target Target, service string, fill Fill) (Result, error) {
@@ -80,15 +83,23 @@ func (h HTTP) request(ctx context.Context, ip string, port uint16, fill Fill) (*
 	if err != nil {
 		return nil, err
 	}
-	url := fmt.Sprintf("http://%s%s", net.JoinHostPort(ip, fmt.Sprint(port)), h.Endpoint)
-	request, err := http.NewRequestWithContext(ctx, h.Method, url, strings.NewReader(body))
+	endpoint, err := fill(h.Endpoint)
 	if err != nil {
-		return nil, fault.New("E0509", "endpoint %q: %w", h.Endpoint, err).WithHint("an endpoint begins with / or ?")
+		return nil, err
+	}
+	address := fmt.Sprintf("http://%s%s", net.JoinHostPort(ip, fmt.Sprint(port)), endpoint)
+	request, err := http.NewRequestWithContext(ctx, h.Method, address, strings.NewReader(body))
+	if err != nil {
+		return nil, fault.New("E0509", "endpoint %q: %w", endpoint, err).WithHint("an endpoint begins with / or ?")
 	}
 	for _, key := range slices.Sorted(maps.Keys(h.Headers)) {
-		request.Header.Set(key, h.Headers[key])
+		value, err := fill(h.Headers[key])
+		if err != nil {
+			return nil, err
+		}
+		request.Header.Set(key, value)
 		if strings.EqualFold(key, "Host") {
-			request.Host = h.Headers[key]
+			request.Host = value
 		}
 	}
 	if h.ContentType != "" {
@@ -122,9 +133,13 @@ func (h HTTP) failed(ctx context.Context, service string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	var urlErr interface{ Unwrap() error }
-	if errors.As(err, &urlErr) && urlErr.Unwrap() != nil {
-		err = urlErr.Unwrap()
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) { // it repeats the method and the address
+		err = urlErr.Err
+	}
+	var opErr *net.OpError
+	if errors.As(err, &opErr) { // so do all around it
+		err = opErr.Err
 	}
 	return fault.New("E0509", "%s %s of port %q of service %q: %w", h.Method, h.Endpoint, h.PortID, service, err)
 }
@@ -134,10 +149,10 @@ func (h HTTP) result(status int, body string) (Result, error) {
 		fieldCode: starlark.MakeInt(status),
 		fieldBody: starlark.String(body),
 	}
-	if err := extractFrom(fields, h.Extract, func() (any, error) { return decodeBody(body) }); err != nil {
-		return Result{}, err
-	}
 	text := fmt.Sprintf("Request had response code '%d' and body %s", status, syntax.Quote(body, false))
+	if err := extractFrom(fields, h.Extract, func() (any, error) { return decodeBody(body) }); err != nil {
+		return Result{Fields: fields, Text: text}, err
+	}
 	if len(h.Extract) > 0 {
 		text += ", with extracted fields:"
 		for _, key := range slices.Sorted(maps.Keys(h.Extract)) {

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 
 	"go.starlark.net/starlark"
 
@@ -30,13 +31,21 @@ type Target interface {
 // Fill replaces the future references in a text.
 type Fill func(string) (string, error)
 
+// Values fill in references: Text in a text, Value in a value, which stays of
+// its type.
+type Values interface {
+	Text(string) (string, error)
+	Value(starlark.Value) (starlark.Value, error)
+}
+
 // A Recipe is a command or a request.
 type Recipe interface {
 	// Fields lists the names of the result's fields, in the order shown.
 	Fields() []string
 	// Texts lists the texts in which references are filled in.
 	Texts() []string
-	// Run runs it once.
+	// Run runs it once. Where only the extraction fails, the result is there all
+	// the same, without what was to be extracted.
 	Run(ctx context.Context, target Target, service string, fill Fill) (Result, error)
 }
 
@@ -44,6 +53,7 @@ type Recipe interface {
 type Result struct {
 	Fields map[string]starlark.Value // code, output or body, extract.<name>
 	Text   string                    // for people
+	OOM    bool                      // the kernel killed for memory in the service meanwhile
 }
 
 // Code gives the exit code or the response's status.
@@ -66,4 +76,25 @@ func withExtracts(fields []string, extract map[string]string) []string {
 		fields = append(fields, extractField+key)
 	}
 	return fields
+}
+
+const (
+	shownLines = 20   // the most lines of an answer that a failure shows
+	shownWidth = 2000 // the most bytes of a line
+)
+
+// Tail gives the end of an answer as evidence of a failure.
+func Tail(text string) []string {
+	text = strings.TrimRight(text, "\n")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	lines = lines[max(0, len(lines)-shownLines):]
+	for i, line := range lines {
+		if len(line) > shownWidth {
+			lines[i] = strings.ToValidUTF8(line[:shownWidth], "") + "…"
+		}
+	}
+	return lines
 }

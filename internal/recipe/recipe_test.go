@@ -35,7 +35,7 @@ func TestAssert(t *testing.T) {
 	}{
 		{"1", "==", "1", ""}, {"1", "==", "2", "no"}, {"1", "!=", "2", ""},
 		{"1", "<", "2", ""}, {"2", "<=", "2", ""}, {"3", ">", "2", ""}, {"1", ">=", "2", "no"},
-		{"'b'", ">", "'a'", ""}, {"True", ">", "False", ""}, {"1.5", "<", "2.5", ""},
+		{"'b'", ">", "'a'", ""}, {"'9'", ">", "'1449'", ""}, {"True", ">", "False", ""}, {"1.5", "<", "2.5", ""},
 		{"'0'", "==", "0", "types differ"}, {"'0'", "!=", "0", "types differ"}, {"1", "==", "1.0", "types differ"},
 		{"[1, [2, {'a': 3}]]", "==", "[1, [2, {'a': 3}]]", ""}, {"[1, 2]", "<", "[1, 3]", ""},
 		{"{'a': 1}", "==", "{'a': 2}", "no"}, {"{'a': 1}", "<", "{'a': 2}", "not implemented"},
@@ -101,7 +101,11 @@ func (*target) Dial(context.Context, string, backend.Transport, uint16) (net.Con
 }
 func (*target) Service(string) (*enclave.Service, error) { return &enclave.Service{}, nil }
 
-func plain(s string) (string, error) { return s, nil }
+// plain fills in nothing.
+type plain struct{}
+
+func (plain) Text(s string) (string, error)                  { return s, nil }
+func (plain) Value(v starlark.Value) (starlark.Value, error) { return v, nil }
 
 func codeIs(n int) Condition {
 	return Condition{Field: "code", Assertion: "==", Target: starlark.MakeInt(n)}
@@ -116,7 +120,7 @@ func TestWaitBacksOff(t *testing.T) {
 			return min(7-try, 1), nil // the seventh is 0
 		}}
 		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: 100 * time.Millisecond, Timeout: time.Hour}
-		got, err := w.Run(t.Context(), to, "s", plain)
+		got, err := w.Run(t.Context(), to, "s", plain{})
 		if err != nil || got.Tries != 7 || at[0] != 0 || got.Elapsed != at[6] {
 			t.Fatalf("got %+v, %v, tries at %v", got, err, at)
 		}
@@ -139,7 +143,7 @@ func TestWaitTriesAtTheDeadline(t *testing.T) {
 			return 1, nil
 		}}
 		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: time.Second, Timeout: 10 * time.Second}
-		_, err := w.Run(t.Context(), to, "s", plain)
+		_, err := w.Run(t.Context(), to, "s", plain{})
 		if last != 10*time.Second || fault.From(err, "").Code != "E0312" || !strings.Contains(err.Error(), "verification failed '1' '==' '0'") {
 			t.Errorf("last try at %s: %v", last, err)
 		}
@@ -154,7 +158,7 @@ func TestWaitIsBounded(t *testing.T) {
 			return 0, context.Cause(ctx)
 		}}
 		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: time.Second, Timeout: 10 * time.Second}
-		_, err := w.Run(t.Context(), to, "s", plain)
+		_, err := w.Run(t.Context(), to, "s", plain{})
 		if took := time.Since(start); took > 14*time.Second || fault.From(err, "").Code != "E0312" {
 			t.Errorf("took %s: %v", took, err)
 		}
@@ -168,7 +172,7 @@ func TestWaitIsCancelled(t *testing.T) {
 		time.AfterFunc(3*time.Second, func() { cancel(reason) })
 		to := &target{exec: func(context.Context, int, io.Writer) (int, error) { return 1, nil }}
 		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: time.Second, Timeout: time.Hour}
-		if _, err := w.Run(ctx, to, "s", plain); !errors.Is(err, reason) {
+		if _, err := w.Run(ctx, to, "s", plain{}); !errors.Is(err, reason) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -184,7 +188,7 @@ func TestExecBoundsOutput(t *testing.T) {
 		}
 		return 0, context.Cause(ctx)
 	}}
-	_, err := Exec{Command: []string{"yes"}}.Run(t.Context(), to, "s", plain)
+	_, err := Exec{Command: []string{"yes"}}.Run(t.Context(), to, "s", plain{}.Text)
 	if fault.From(err, "").Code != "E0504" {
 		t.Errorf("got %v", err)
 	}
@@ -194,4 +198,27 @@ func TestConditionNeedsTheField(t *testing.T) {
 	if err := codeIs(0).Check(Result{Fields: map[string]starlark.Value{}}); fault.From(err, "").Code != "E0508" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestWaitTellsTheLastAnswer: also one that came some tries ago, or from which
+// nothing could be extracted.
+func TestWaitTellsTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &target{exec: func(ctx context.Context, try int, out io.Writer) (int, error) {
+			if try > 2 {
+				<-ctx.Done()
+				return 0, context.Cause(ctx)
+			}
+			fmt.Fprint(out, "starting, ", strings.Repeat("x", 3000))
+			return 1, nil
+		}}
+		recipe := Exec{Command: []string{"x"}, Extract: map[string]string{"state": "fromjson | .state"}}
+		w := Wait{Recipe: recipe, Condition: codeIs(0), Interval: time.Second, Timeout: 10 * time.Second}
+		_, err := w.Run(t.Context(), to, "s", plain{})
+		f := fault.From(err, "")
+		if len(f.Evidence) != 1 || f.Evidence[0].Title != "the last answer" || !strings.Contains(f.Evidence[0].Lines[0], "'1' and the following output: starting") ||
+			len(f.Evidence[0].Lines[0]) > 2010 {
+			t.Errorf("got %+v", f.Evidence)
+		}
+	})
 }
