@@ -46,7 +46,7 @@ func (s *schema) bind(args starlark.Tuple, kwargs []starlark.Tuple) ([]starlark.
 	}
 	for i, p := range s.params {
 		if bound[i] == nil && !p.Optional {
-			d.add(p.Name, "is missing")
+			d.problems = append(d.problems, Problem{Arg: p.Name, Text: "is missing", Hint: s.takes()})
 		}
 	}
 	for i := range d.problems {
@@ -57,32 +57,32 @@ func (s *schema) bind(args starlark.Tuple, kwargs []starlark.Tuple) ([]starlark.
 
 // positions gives the indexes of the parameters that positional arguments fill.
 func (s *schema) positions(args starlark.Tuple) []int {
-	var order []int
-	if p, ok := reflect.New(s.goType).Interface().(Positioner); ok {
-		for _, name := range p.Positions(args) {
-			order = append(order, s.index(name))
-		}
+	if s.positioner == nil {
+		return s.order
 	}
-	if order != nil {
-		return order
+	names := s.positioner.Positions(args)
+	if names == nil {
+		return s.order
 	}
-	for i, p := range s.params {
-		if !p.Keyword {
-			order = append(order, i)
-		}
+	order := make([]int, len(names))
+	for i, name := range names {
+		order[i] = s.index(name)
 	}
 	return order
 }
 
 func (s *schema) unknown(name string) Problem {
-	p := Problem{Arg: name, Text: "is no argument of it"}
+	p := Problem{Arg: name, Text: "is not one of its arguments"}
 	if near := fault.Nearest(name, s.names()); near != "" {
 		p.Hint = fmt.Sprintf("did you mean %q?", near)
 	} else {
-		p.Hint = "it takes " + strings.Join(s.names(), ", ")
+		p.Hint = s.takes()
 	}
 	return p
 }
+
+// takes lists the arguments for a hint.
+func (s *schema) takes() string { return "it takes " + strings.Join(s.names(), ", ") }
 
 // construct checks the arguments of a type's constructor: each value's type,
 // its rule, and its depth where the parameter says so.
@@ -97,6 +97,9 @@ func (s *schema) construct(bound []starlark.Value) []Problem {
 		}
 		if !p.codec.shape(bound[i]) {
 			d.wrong(p.Name, article(p.codec.words()), bound[i])
+			if _, isText := bound[i].(starlark.String); isText && strings.HasPrefix(p.codec.words(), "list") {
+				d.problems[len(d.problems)-1].Hint = `a list is written ["a", "b"]`
+			}
 			continue
 		}
 		if p.field >= 0 && (p.deep || !isContainer(bound[i])) {

@@ -27,6 +27,16 @@ type Builtin struct {
 	name   string
 	schema *schema
 	call   func(*starlark.Thread, []starlark.Value) (starlark.Value, error)
+
+	constants starlark.Value // of KindConstants
+	unlisted  bool           // dir(plan) does not show it
+}
+
+// Unlisted makes it one that dir(plan) does not show: what Kurtosis 1.20 does not
+// have.
+func (b Builtin) Unlisted() Builtin {
+	b.unlisted = true
+	return b
 }
 
 // Name gives the name that scripts use.

@@ -2,9 +2,11 @@ package lang
 
 import (
 	"fmt"
+	"strconv"
 
 	"go.starlark.net/starlark"
 
+	"github.com/lepto-dev/lepto/internal/artifact"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/plan"
 	"github.com/lepto-dev/lepto/internal/source"
@@ -15,24 +17,21 @@ type Call struct {
 	in        *interpretation
 	call      plan.Call
 	described bool
+	ids       int // made so far
 }
 
 // newCall records a call: its text is rendered now, before the script can change
 // what it passed.
 func newCall(thread *starlark.Thread, b Builtin, bound []starlark.Value) (*Call, error) {
-	text, args, err := callText(b.name, b.schema.params, bound)
+	call, err := callText(b.name, b.schema.params, bound)
 	if err != nil {
 		return nil, err
 	}
 	in := interpretationOf(thread)
-	c := &Call{in: in, call: plan.Call{
-		ID:    plan.StepID(in.newID()),
-		Name:  b.name,
-		Text:  text,
-		Args:  args,
-		Stack: userFrames(thread.CallStack()),
-	}}
+	call.Stack = userFrames(thread.CallStack())
+	c := &Call{in: in, call: call}
 	c.call.Description, c.described = b.schema.description(bound)
+	c.call.ID = plan.StepID(in.stepID(c.call, c.described))
 	return c, nil
 }
 
@@ -45,8 +44,26 @@ func (c *Call) Plan(format string, args ...any) plan.Call {
 	return c.call
 }
 
-// NewID makes an id for a value slot: 32 lower-case hex digits.
-func (c *Call) NewID() string { return c.in.newID() }
+// NewID makes an id, such as that of a value slot: 32 lower-case hex digits. The
+// n-th id of a call is the same in every run of the enclave in which the call
+// says the same, so that texts in which it occurs stay equal too.
+func (c *Call) NewID() string {
+	c.ids++
+	return stableID(string(c.call.ID), strconv.Itoa(c.ids))
+}
+
+// ArtifactName gives the name of a files artifact that the call makes: the one
+// that the script gave, or, where it gave none, one that is made up now, so that
+// the script can use it. A made-up name is that of no other artifact of the run;
+// in a later run in which the call says the same it is the same.
+func (c *Call) ArtifactName(given string) string {
+	name := given
+	if given == "" {
+		name = c.in.newArtifactName(c.NewID())
+	}
+	c.in.artifacts[name] = true
+	return name
+}
 
 // ServiceValueID gives the value slot of a service, the same for a name in every
 // run of the enclave.
@@ -69,8 +86,22 @@ func (c *Call) ClusterType() string { return c.in.enclave.ClusterType() }
 // Locate resolves a locator in the file of the call to a file or directory on
 // this machine.
 func (c *Call) Locate(locator string) (source.File, error) {
-	return c.in.locate(c.call.At().File, locator)
+	return c.in.locate(c.call.At().File, locator, source.Anything)
 }
+
+// IgnoredIn gives what the package of a file keeps to itself.
+func (c *Call) IgnoredIn(file source.File) (artifact.Ignore, error) {
+	return c.in.req.Package.Ignored(file)
+}
+
+// LocateInPackage resolves a locator as Locate does; what it names must belong to
+// a package.
+func (c *Call) LocateInPackage(locator string) (source.File, error) {
+	return c.in.locate(c.call.At().File, locator, source.OfPackage)
+}
+
+// InScript reports whether the run is of a standalone script.
+func (c *Call) InScript() bool { return c.in.req.Package.IsScript() }
 
 // LocateIn resolves a path below a directory that Locate gave.
 func (c *Call) LocateIn(dir source.File, rel string) (source.File, error) {

@@ -1,8 +1,10 @@
 package lang
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,8 +29,16 @@ func parseCheck(tag string) *check {
 	switch kind {
 	case "nonempty":
 		return &check{"not empty", nonEmpty}
+	case "nonempty-items":
+		return &check{"none of them empty", nonEmptyItems}
 	case "duration":
 		return &check{`a duration such as "90s" or "2m30s"`, aDuration}
+	case "delay":
+		return &check{`a duration such as "90s" or "2m30s", not below zero`, aDelay}
+	case "duration?":
+		return &check{`a duration such as "90s" or "2m30s"; an empty one is as none`, emptyOr(aDuration)}
+	case "query":
+		return &check{"not empty, and well formed as a URL's query", aQuery}
 	case "min":
 		return minimum(rest)
 	case "range":
@@ -49,6 +59,47 @@ func nonEmpty(v starlark.Value) error {
 	return nil
 }
 
+// nonEmptyItems refuses a list with an empty text in it.
+func nonEmptyItems(v starlark.Value) error {
+	items, ok := v.(starlark.Sequence)
+	if !ok {
+		return nil // the type is wrong, which is told apart
+	}
+	i := 0
+	for item := range starlark.Elements(items) {
+		if item == starlark.String("") {
+			return fmt.Errorf("must not be empty at [%d]", i)
+		}
+		i++
+	}
+	return nil
+}
+
+// emptyOr takes an empty text, or what a check takes.
+func emptyOr(apply func(starlark.Value) error) func(starlark.Value) error {
+	return func(v starlark.Value) error {
+		if v == starlark.String("") {
+			return nil
+		}
+		return apply(v)
+	}
+}
+
+// aQuery checks a URL as Kurtosis does, which takes it for a query.
+func aQuery(v starlark.Value) error {
+	s, ok := starlark.AsString(v)
+	if !ok {
+		return nil // the type is wrong, which is told apart
+	}
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	if _, err := url.ParseQuery(s); err != nil {
+		return fmt.Errorf("is %q, which can't be parsed", s)
+	}
+	return nil
+}
+
 func aDuration(v starlark.Value) error {
 	s, ok := starlark.AsString(v)
 	if !ok {
@@ -58,14 +109,25 @@ func aDuration(v starlark.Value) error {
 	return err
 }
 
-// ParseDuration reads a duration as scripts write it; it must not be negative.
+// aDelay checks a duration that is not below zero.
+func aDelay(v starlark.Value) error {
+	s, ok := starlark.AsString(v)
+	if !ok {
+		return nil
+	}
+	d, err := ParseDuration(s)
+	if err == nil && d < 0 {
+		err = fmt.Errorf("%q is negative", s)
+	}
+	return err
+}
+
+// ParseDuration reads a duration as scripts write it. Kurtosis takes those below
+// zero, too, which are over at once.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil {
 		return 0, fmt.Errorf(`%q is no duration; write one such as "90s" or "2m30s"`, s)
-	}
-	if d < 0 {
-		return 0, fmt.Errorf("%q is negative", s)
 	}
 	return d, nil
 }

@@ -47,7 +47,7 @@ func (d *decoder) add(path, format string, args ...any) {
 
 // wrong reports a value of a wrong type.
 func (d *decoder) wrong(path, want string, v starlark.Value) {
-	d.add(path, "must be %s, not %s", want, describe(v))
+	d.add(path, "must be %s, not %s", want, Describe(v))
 }
 
 // fail reports an error about a value; the problems of a nested object keep
@@ -64,6 +64,13 @@ func (d *decoder) fail(path string, err error) {
 	d.add(path, "%s", err)
 }
 
+// within puts the problems from an index on below a path.
+func (d *decoder) within(from int, path string) {
+	for i := from; i < len(d.problems); i++ {
+		d.problems[i].Arg = joinPath(path, d.problems[i].Arg)
+	}
+}
+
 func joinPath(path, rest string) string {
 	switch {
 	case path == "":
@@ -74,8 +81,8 @@ func joinPath(path, rest string) string {
 	return path + "." + rest
 }
 
-// describe names a value's type with its article, None as itself.
-func describe(v starlark.Value) string {
+// Describe names a value's type with its article, None as itself.
+func Describe(v starlark.Value) string {
 	switch v.(type) {
 	case starlark.NoneType:
 		return "None"
@@ -92,8 +99,16 @@ func typeWords(name string) string {
 	return name
 }
 
+// plural gives a type's name for several; what is more than a name stays.
+func plural(words string) string {
+	if strings.Contains(words, " ") {
+		return words
+	}
+	return words + "s"
+}
+
 func article(word string) string {
-	if word != "" && strings.ContainsRune("aeiouAEIO", rune(word[0])) {
+	if word != "" && strings.ContainsRune("aeiouAEIO", rune(word[0])) || strings.HasPrefix(word, "Up") {
 		return "an " + word
 	}
 	return "a " + word
@@ -246,7 +261,7 @@ func intBounds(t reflect.Type) (low, high string) {
 func listCodec(t reflect.Type) *codec {
 	elem := codecOf(t.Elem())
 	return &codec{
-		words: func() string { return "list of " + elem.words() },
+		words: func() string { return "list of " + plural(elem.words()) },
 		shape: func(v starlark.Value) bool { _, ok := v.(*starlark.List); return ok },
 		decode: func(d *decoder, path string, v starlark.Value, into reflect.Value) {
 			list, ok := v.(*starlark.List)
@@ -256,7 +271,11 @@ func listCodec(t reflect.Type) *codec {
 			}
 			out := reflect.MakeSlice(t, list.Len(), list.Len())
 			for i := range list.Len() {
-				elem.decode(d, fmt.Sprintf("%s[%d]", path, i), list.Index(i), out.Index(i))
+				before := len(d.problems)
+				elem.decode(d, "", list.Index(i), out.Index(i))
+				if len(d.problems) > before { // paths are made where something is wrong only
+					d.within(before, fmt.Sprintf("%s[%d]", path, i))
+				}
 			}
 			into.Set(out)
 		},
@@ -281,11 +300,15 @@ func dictCodec(t reflect.Type) *codec {
 			for _, item := range dict.Items() {
 				key, ok := item[0].(starlark.String)
 				if !ok {
-					d.add(path, "must have strings as keys, not %s", describe(item[0]))
+					d.add(path, "must have strings as keys, not %s", Describe(item[0]))
 					continue
 				}
 				value := reflect.New(t.Elem()).Elem()
-				elem.decode(d, fmt.Sprintf("%s[%q]", path, string(key)), item[1], value)
+				before := len(d.problems)
+				elem.decode(d, "", item[1], value)
+				if len(d.problems) > before {
+					d.within(before, fmt.Sprintf("%s[%q]", path, string(key)))
+				}
 				out.SetMapIndex(reflect.ValueOf(string(key)).Convert(t.Key()), value)
 			}
 			into.Set(out)

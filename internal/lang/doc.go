@@ -23,8 +23,9 @@
 // The star tag is the name and options: "?" optional; "kw" by keyword only;
 // "repr" shown in brief output; "late" not checked by a type's constructor, only
 // when the object is used; "deep" checked by the constructor to its depth, where
-// otherwise only the outermost type of a list or dict is. The check tag is one
-// of nonempty, min=N, range=A..B, enum=A|B, match=REGEXP, duration. A field's Go
+// otherwise only the outermost type of a list or dict is; "secret" left out of what
+// is stored, sent or shown. The check tag is one
+// of nonempty, query, min=N, range=A..B, enum=A|B, match=REGEXP, duration, "duration?", delay. A field's Go
 // type says what the parameter takes: string, bool, ints and pointers to them
 // (nil: not given), slices, string-keyed maps, pointers to structs declared with
 // [Type], starlark.Value (anything), or a type with its own UnpackStar

@@ -51,7 +51,12 @@ func (in *interpretation) run() (string, error) {
 	if result == starlark.None {
 		return "", nil
 	}
-	return outputText(result), nil
+	text, err := outputText(result)
+	if err != nil {
+		return "", fault.New("E0205", "what %q returns can't be shown: %w", fn.Name(), err).WithFrames(functionFrame(fn)).
+			WithHint("return less, or plainer values")
+	}
+	return text, nil
 }
 
 // params decodes the run's parameters.
@@ -67,7 +72,7 @@ func (in *interpretation) params() (*starlark.Dict, error) {
 	}
 	dict, ok := value.(*starlark.Dict)
 	if !ok {
-		return nil, fault.New("E0207", "the parameters must be an object, not %s", describe(value)).
+		return nil, fault.New("E0207", "the parameters must be an object, not %s", Describe(value)).
 			WithHint(`parameters are an object, such as {"count": 3}`)
 	}
 	return dict, nil
@@ -86,7 +91,7 @@ func (in *interpretation) entry(globals starlark.StringDict) (*starlark.Function
 	}
 	file := in.req.Package.Display(in.req.Package.Main().Name)
 	if ok {
-		return nil, fault.New("E0206", "%q in %s is %s, not a function", name, file, describe(value)).
+		return nil, fault.New("E0206", "%q in %s is %s, not a function", name, file, Describe(value)).
 			WithHint("def %s(plan, args): …", name)
 	}
 	f := fault.New("E0206", "%s has no function %q in %s", what, name, file)
@@ -109,33 +114,50 @@ func functionNames(globals starlark.StringDict) []string {
 // arguments fits the parameters to the entry function. A misfit tells all that
 // is wrong with them, where the call itself would stop at the first.
 func (in *interpretation) arguments(fn *starlark.Function, params *starlark.Dict) (starlark.Tuple, []starlark.Tuple, *misfit, error) {
-	isDefault := in.req.MainFunction == defaultMain
-	named := namedParams(fn)
-	takesPlan := len(named) > 0 && named[0] == planParam
-	if isDefault && fn.NumParams() > 0 && !takesPlan {
-		first, _ := fn.Param(0)
-		return nil, nil, nil, fault.New("E0208", "the first parameter of %q must be named %q, not %q", fn.Name(), planParam, first).
-			WithFrames(functionFrame(fn)).WithHint("def %s(plan, …): …", fn.Name())
-	}
-	var args starlark.Tuple
-	if takesPlan {
-		args = starlark.Tuple{in.host.plan}
-	}
-	legacy := isDefault && fn.NumParams() == 2 && len(named) == 2 && named[1] == argsParam
-	values, err := parseParams(params, legacy)
+	t, err := in.taken(fn)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if legacy {
-		return append(args, values), nil, nil, nil
+	var args starlark.Tuple
+	if t.first > 0 {
+		args = starlark.Tuple{in.host.plan}
 	}
-	taken := len(named) - len(args)
-	if isDefault && taken == 0 && !fn.HasKwargs() && params.Len() > 0 {
+	values, err := parseParams(params, t.legacy)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if t.legacy {
+		return append(args, values), nil, keywordArgs(fn), nil
+	}
+	_, plan, _ := params.Get(starlark.String(planParam)) // which nobody can give
+	if in.req.MainFunction == defaultMain && len(t.names) == t.first && !fn.HasKwargs() && params.Len() > 0 && !plan {
 		// The classic dialect ignores what the function does not take.
 		in.warn(fmt.Sprintf("%q takes no parameters; the ones given are ignored", fn.Name()))
 		return args, nil, nil, nil
 	}
-	return args, params.Items(), newMisfit(fn, named[len(args):], params), nil
+	return args, params.Items(), newMisfit(fn, t.names[t.first:], params), nil
+}
+
+// taken is what an entry function takes.
+type taken struct {
+	names  []string // of its parameters, but for *args and **kwargs
+	first  int      // the first that a run's parameters are for: 1 after plan
+	legacy bool     // all parameters come as one dict, its second parameter
+}
+
+// taken tells what an entry function takes, or why it can't be one.
+func (in *interpretation) taken(fn *starlark.Function) (taken, error) {
+	isDefault := in.req.MainFunction == defaultMain
+	t := taken{names: namedParams(fn)}
+	if len(t.names) > 0 && t.names[0] == planParam {
+		t.first = 1
+	}
+	if isDefault && fn.NumParams() > 0 && t.first == 0 {
+		return t, fault.New("E0208", "the first parameter of %q must be named %q, not %q", fn.Name(), planParam, nameOf(fn, 0)).
+			WithFrames(functionFrame(fn)).WithHint("def %s(plan, …): …", fn.Name())
+	}
+	t.legacy = isDefault && fn.NumParams() == 2 && nameOf(fn, 1) == argsParam
+	return t, nil
 }
 
 // misfit is parameters that do not fit the entry function.
@@ -176,6 +198,17 @@ func newMisfit(fn *starlark.Function, named []string, params *starlark.Dict) *mi
 	return &misfit{f}
 }
 
+// keywordArgs is the misfit of run(plan, **args): all parameters come as one value
+// there. nil of run(plan, args).
+func keywordArgs(fn *starlark.Function) *misfit {
+	if !fn.HasKwargs() {
+		return nil
+	}
+	f := fault.New("E0208", "the second parameter of %q is **%s, but the parameters come as one value of that name", fn.Name(), argsParam)
+	return &misfit{f.WithFrames(functionFrame(fn)).
+		WithHint("def %s(plan, %s): …  or  def %s(plan, **kwargs): …", fn.Name(), argsParam, fn.Name())}
+}
+
 // after gives the error, with the text of what the call itself said.
 func (m *misfit) after(err error) error {
 	e := &Error{Fault: m.fault}
@@ -199,6 +232,11 @@ func namedParams(fn *starlark.Function) []string {
 		names[i], _ = fn.Param(i)
 	}
 	return names
+}
+
+func nameOf(fn *starlark.Function, i int) string {
+	name, _ := fn.Param(i)
+	return name
 }
 
 func functionFrame(fn *starlark.Function) fault.Frame {

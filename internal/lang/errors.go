@@ -88,6 +88,7 @@ func evalFault(evalErr *starlark.EvalError, cause error) *fault.Fault {
 		}
 	} else {
 		f = *fault.New("E0201", "%s", evalErr.Msg)
+		f.Hint = hintOf(evalHints, evalErr.Msg)
 	}
 	f.WithFrames(userFrames(evalErr.CallStack)...)
 	return &f
@@ -95,9 +96,9 @@ func evalFault(evalErr *starlark.EvalError, cause error) *fault.Fault {
 
 // isStatic reports an error found before code ran: by parser or resolver.
 func isStatic(err error) bool {
-	var syntaxErr syntax.Error
+	var parsed *syntaxError
 	var list resolve.ErrorList
-	return errors.As(err, &syntaxErr) || errors.As(err, &list)
+	return errors.As(err, &parsed) || errors.As(err, &list)
 }
 
 // static makes faults of syntax and name errors; outer is the import that led to
@@ -109,50 +110,34 @@ func static(err error, outer *starlark.EvalError) error {
 		outerFrames = userFrames(outer.CallStack)
 		outerLegacy = legacyFrames(outer.CallStack)
 	}
-	one := func(code string, pos syntax.Position, msg string, multiple bool) *Error {
+	one := func(f *fault.Fault, pos syntax.Position, legacy string, multiple bool) *Error {
 		frame := fault.Frame{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)}
-		f := fault.New(code, "%s", msg).WithFrames(append([]fault.Frame{frame}, outerFrames...)...)
-		if hint := dialectHint(msg); hint != "" {
-			f.Code, f.Hint = "E0103", hint
-		}
-		frame.Func = msg
-		return &Error{Fault: f, message: legacyDefault, multiple: multiple,
-			frames: append([]legacyFrame{{frame: frame}}, outerLegacy...)}
+		f.WithFrames(append([]fault.Frame{frame}, outerFrames...)...)
+		frame.Func = legacy
+		return &Error{Fault: f, message: legacyDefault, multiple: multiple, frames: []legacyFrame{{frame: frame}}}
 	}
-	var syntaxErr syntax.Error
-	if errors.As(err, &syntaxErr) {
-		return one("E0101", syntaxErr.Pos, syntaxErr.Msg, false)
+	if e := (*syntaxError)(nil); errors.As(err, &e) {
+		out := one(e.plain.fault(), e.shown, e.parsed.Msg, false)
+		out.frames[0].frame.Line, out.frames[0].frame.Col = int(e.legacy.Line), int(e.legacy.Col)
+		out.frames = append(out.frames, outerLegacy...)
+		return out
 	}
 	var list resolve.ErrorList
 	if !errors.As(err, &list) {
 		return err
 	}
+	var names *namesError
+	errors.As(err, &names)
 	all := make([]error, len(list))
-	for i, e := range list {
-		all[i] = one("E0102", e.Pos, e.Msg, true)
+	for i, found := range list {
+		e := one(names.fault(found.Msg), found.Pos, found.Msg, true)
+		if i == len(list)-1 { // in the text form, the import comes once, after all errors of the file
+			e.frames = append(e.frames, outerLegacy...)
+		}
+		all[i] = e
 	}
 	if len(all) == 1 {
 		return all[0]
 	}
 	return errors.Join(all...)
-}
-
-// dialectHints tell what to do instead of what this dialect lacks, by a part of
-// the resolver's message.
-var dialectHints = []struct{ part, hint string }{
-	{"does not support while", "use a for loop over range(...)"},
-	{"does not support sets", "use the keys of a dict, or a list"},
-	{"cannot reassign", "give the second one another name; a global is set once"},
-	{"not within a function", "put it into a function that run calls"},
-	{"undefined: plan", "plan is the first parameter of run; pass it on to functions that need it"},
-	{"undefined: math", "there is no math module; ints and floats have + - * / // %"},
-}
-
-func dialectHint(msg string) string {
-	for _, h := range dialectHints {
-		if strings.Contains(msg, h.part) {
-			return h.hint
-		}
-	}
-	return ""
 }

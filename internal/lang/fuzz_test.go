@@ -2,10 +2,13 @@ package lang_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.starlark.net/starlark"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/lang"
@@ -40,6 +43,17 @@ func FuzzScript(f *testing.F) {
 		}
 		if made != nil {
 			plan.Validate(made.Steps, plan.NewForecast(plan.ForecastInput{}))
+			if _, err := made.YAML(); err != nil {
+				t.Errorf("YAML: %v", err)
+			}
+		}
+		_, err = testHost.Params(context.Background(), lang.Request{
+			Package: source.OpenScript("fuzz.star", text), StepLimit: 100_000, MemoryLimit: 256 << 20,
+		})
+		for _, err := range fault.All(err) {
+			if got := fault.From(err, "none"); got.Code == "none" {
+				t.Errorf("schema: no fault: %v", err)
+			}
 		}
 	})
 }
@@ -98,4 +112,20 @@ func TestNesting(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// FuzzDocstring reads any text as the docstring of an entry function.
+func FuzzDocstring(f *testing.F) {
+	f.Add("Does it.\n\nArgs:\n  a (list[dict[string, int]]): text\n    more\nReturns:\n  x")
+	f.Add("Args:\n" + strings.Repeat("  a (list[", 500))
+	f.Fuzz(func(t *testing.T, doc string) {
+		script := "def run(plan, a, b = 1):\n  " + starlark.String(doc).String() + "\n"
+		schema, err := testHost.Params(context.Background(), lang.Request{Package: source.OpenScript("fuzz.star", script)})
+		if err != nil {
+			return // a text that no literal holds
+		}
+		if text, err := json.Marshal(schema); err != nil || !json.Valid(text) {
+			t.Errorf("schema %s: %v", text, err)
+		}
+	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// This file keeps an interpretation within bounds: steps, memory, and the
+// This file keeps an interpretation within bounds: steps, time, memory, and the
 // context's end.
 
 // heapInterval is how often the heap is looked at.
@@ -36,12 +36,14 @@ func (in *interpretation) guard() (stop func()) {
 	}
 }
 
-// watch cancels the thread when the run's context ends or the heap grows too
-// much, and ends with ctx.
+// watch cancels the thread when the run's context ends, the heap grows too much or
+// the time is over, and ends with ctx. A machine that is too busy for the watch is
+// too busy for the script as well, and time is counted by what the watch sees.
 func (in *interpretation) watch(ctx context.Context) {
 	ticker := time.NewTicker(heapInterval)
 	defer ticker.Stop()
 	start := heapBytes()
+	worked := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -50,6 +52,13 @@ func (in *interpretation) watch(ctx context.Context) {
 			}
 			return
 		case <-ticker.C:
+			if !in.fetching.Load() {
+				worked += heapInterval
+			}
+			if worked > in.req.TimeLimit {
+				in.end(fault.New("E0203", "the script did not end within %s of work", in.req.TimeLimit).
+					WithHint("look for a loop that goes over large values again and again"))
+			}
 			if grown := heapBytes(); grown > start && grown-start > in.req.MemoryLimit {
 				in.end(fault.New("E0205", "the script used more than %d MiB of memory", in.req.MemoryLimit>>20).
 					WithHint("look for a list or text that grows without end"))
@@ -58,13 +67,15 @@ func (in *interpretation) watch(ctx context.Context) {
 	}
 }
 
-// end cancels the thread; the first reason counts.
+// end cancels the thread; the first reason counts. Whoever sees the reason finds
+// the thread cancelled: an iterator that ends for it would else end a loop, and
+// the script go on.
 func (in *interpretation) end(reason error) {
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	if in.ended == nil {
 		in.ended = reason
 	}
-	in.mu.Unlock()
 	in.thread.Cancel(fmt.Sprint(reason))
 }
 

@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.starlark.net/starlark"
-	"go.starlark.net/starlarkstruct"
 
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/fault"
@@ -22,16 +23,22 @@ import (
 // simple statement). A hundred million take some seconds.
 const DefaultStepLimit = 100_000_000
 
+// DefaultTimeLimit bounds how long a script is evaluated; what is fetched
+// meanwhile does not count. It is for scripts whose steps are few, but each as
+// much work as a step may be.
+const DefaultTimeLimit = time.Minute
+
 // DefaultMemoryLimit bounds how much the heap may grow while a script is
 // interpreted, in bytes. It is the heap of the whole process that is seen, so the
 // limit is generous.
-const DefaultMemoryLimit = 2 << 30
+const DefaultMemoryLimit = 1 << 30
 
 // A Host is a dialect: what a script can call. It is immutable and safe for
 // concurrent use.
 type Host struct {
 	instructions []Builtin
-	others       []Builtin // types and functions
+	others       []Builtin           // types and functions
+	constants    starlark.StringDict // members of the kurtosis module
 	predeclared  starlark.StringDict
 	plan         planObject
 }
@@ -39,18 +46,14 @@ type Host struct {
 // NewHost makes a host of instructions (members of plan) and types (predeclared
 // names). It panics on a name declared twice.
 func NewHost(instructions, types []Builtin) *Host {
-	h := &Host{instructions: instructions, others: append(slices.Clone(types), functions()...)}
+	others, constants := split(types)
+	h := &Host{instructions: instructions, others: append(others, functions()...), constants: constants}
 	for _, list := range [][]Builtin{h.instructions, h.others} {
 		if name := duplicate(list); name != "" {
 			panic("lang: declared twice: " + name)
 		}
 	}
-	members := starlark.StringDict{}
-	for _, b := range h.instructions {
-		members[b.name] = b.value()
-	}
-	h.plan = planObject{&starlarkstruct.Module{Name: "plan", Members: members}}
-	h.plan.Freeze()
+	h.plan = newPlan(h.instructions)
 	h.predeclared = predeclared(h.others)
 	h.predeclared.Freeze()
 	return h
@@ -73,6 +76,12 @@ type ServiceView interface {
 	ExistingServices() []ExistingService
 }
 
+// IdentifiedView is what an EnclaveView may offer in addition: which enclave it
+// is of.
+type IdentifiedView interface {
+	EnclaveUUID() string
+}
+
 // ExistingService is a service that an earlier run added.
 type ExistingService struct {
 	Name  string
@@ -81,14 +90,19 @@ type ExistingService struct {
 
 // Request asks for an interpretation.
 type Request struct {
-	Package         *source.Package
-	MainFunction    string        // "run" if empty
-	Args            string        // a JSON object; "{}" if empty
-	Enclave         EnclaveView   // nil: an enclave that has nothing yet
-	NewID           func() string // 32 hex digits; nil: random
+	Package      *source.Package
+	MainFunction string        // "run" if empty
+	Args         string        // a JSON object; "{}" if empty
+	Enclave      EnclaveView   // nil: an enclave that has nothing yet
+	NewID        func() string // of value slots of services: 32 hex digits; nil: random
+	Seed         string        // of the enclave: ids and made-up names differ between enclaves
+	// NewArtifactName makes up a name for a files artifact. nil: words that are
+	// the same in every run in which the call says the same.
+	NewArtifactName func() string
 	AllowPrivileged bool
-	StepLimit       uint64 // DefaultStepLimit if 0
-	MemoryLimit     uint64 // bytes; DefaultMemoryLimit if 0
+	StepLimit       uint64        // DefaultStepLimit if 0
+	MemoryLimit     uint64        // bytes; DefaultMemoryLimit if 0
+	TimeLimit       time.Duration // DefaultTimeLimit if 0
 }
 
 // Interpret runs the script and gives its plan. Nothing but the script's own
@@ -121,9 +135,13 @@ type interpretation struct {
 	returned   map[plan.StepID]string
 	warnings   []string
 	serviceIDs map[string]string
+	artifacts  map[string]bool // names that were given or made up in this run
+	said       map[string]int  // how often a call has said the same
 	memory     map[string]map[string]starlark.Value
 	modules    map[string]*module
 	files      map[string]source.File // by name: where a calling file's locators start
+
+	fetching atomic.Bool // the script waits for code or files of others
 
 	mu    sync.Mutex
 	ended error // why the thread was cancelled
@@ -144,6 +162,8 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 		ctx: ctx, host: h, req: req, enclave: req.Enclave,
 		returned:   map[plan.StepID]string{},
 		serviceIDs: map[string]string{},
+		artifacts:  map[string]bool{},
+		said:       map[string]int{},
 		memory:     map[string]map[string]starlark.Value{},
 		modules:    map[string]*module{},
 		files:      map[string]source.File{},
@@ -156,6 +176,9 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 	}
 	if in.req.MemoryLimit == 0 {
 		in.req.MemoryLimit = DefaultMemoryLimit
+	}
+	if in.req.TimeLimit == 0 {
+		in.req.TimeLimit = DefaultTimeLimit
 	}
 	if in.enclave == nil {
 		in.enclave = emptyEnclave{in}
@@ -170,9 +193,16 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 	for name, value := range h.predeclared {
 		in.globals[name] = value
 	}
-	var err error
-	in.globals["kurtosis"], err = kurtosisModule(in.enclave.EnvVars())
-	return in, err
+	uuid := ""
+	if named, ok := in.enclave.(IdentifiedView); ok {
+		uuid = named.EnclaveUUID()
+	}
+	kurtosis, err := kurtosisModule(in.enclave.EnvVars(), uuid)
+	if err != nil {
+		return nil, err
+	}
+	in.globals["kurtosis"] = in.addConstants(kurtosis)
+	return in, nil
 }
 
 // add appends a step to the plan.

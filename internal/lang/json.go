@@ -18,6 +18,10 @@ import (
 // encoding is ours, because it is bounded, and because floats must come out as
 // the revision of the library that scripts were written for has them: 1.0 as 1.
 
+// maxJSON bounds the text that is decoded, in bytes: its values take up to thirty
+// times as many.
+const maxJSON = 32 << 20
+
 func jsonModule() *starlarkstruct.Module {
 	return &starlarkstruct.Module{Name: "json", Members: starlark.StringDict{
 		"encode": starlark.NewBuiltin("encode", func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
@@ -32,8 +36,15 @@ func jsonModule() *starlarkstruct.Module {
 			return starlark.String(text), nil
 		}),
 		"decode": starlark.NewBuiltin("decode", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-			if text, ok := firstText(args, kwargs); ok && jsonDepth(text) > maxDepth {
+			text, _ := firstText(args, kwargs)
+			if len(text) > maxJSON {
+				return nil, tooMuch("json.decode: a text of %d bytes is too long; at most %d are read", len(text), maxJSON)
+			}
+			if jsonDepth(text) > maxDepth {
 				return nil, fmt.Errorf("json.decode: the text is nested more than %d deep", maxDepth)
+			}
+			if thread.Steps += uint64(len(text) / textStep); longestNumber(text) > maxDigits {
+				return nil, errDigits
 			}
 			return starlark.Call(thread, starjson.Module.Members["decode"], args, kwargs)
 		}),
@@ -80,24 +91,37 @@ func decodeJSON(text string) (starlark.Value, error) {
 	if jsonDepth(text) > maxDepth {
 		return nil, fmt.Errorf("nested more than %d deep", maxDepth)
 	}
+	if longestNumber(text) > maxDigits {
+		return nil, errDigits
+	}
 	thread := &starlark.Thread{Name: "json"}
 	return starlark.Call(thread, starjson.Module.Members["decode"], starlark.Tuple{starlark.String(text)}, nil)
 }
 
 // outputText gives a run's return value as indented JSON, or its text where it
-// has no JSON.
-func outputText(v starlark.Value) string {
+// has no JSON. A value whose text would be too large is an error.
+func outputText(v starlark.Value) (string, error) {
+	if _, err := textSize(v); err != nil {
+		return "", err
+	}
+	text, ok := indentedJSON(v)
+	if !ok {
+		text = v.String()
+	}
+	return text, nil
+}
+
+func indentedJSON(v starlark.Value) (string, bool) {
 	text, err := encodeJSON(v)
 	if err != nil {
-		return v.String()
+		return "", false
 	}
 	thread := &starlark.Thread{Name: "json"}
 	indented, err := starlark.Call(thread, starjson.Module.Members["indent"], starlark.Tuple{starlark.String(text)}, nil)
 	if err != nil {
-		return text
+		return "", false
 	}
-	s, _ := starlark.AsString(indented)
-	return s
+	return starlark.AsString(indented)
 }
 
 // encodeJSON gives a value as JSON: dicts, structs and objects with sorted keys.
@@ -134,7 +158,7 @@ func (e *jsonEncoder) encode(v starlark.Value, depth int) error {
 	case starlark.HasAttrs:
 		return e.attributes(v, depth)
 	default:
-		return fmt.Errorf("%s has no JSON", describe(v))
+		return fmt.Errorf("%s has no JSON", Describe(v))
 	}
 	return nil
 }
@@ -163,7 +187,7 @@ func (e *jsonEncoder) mapping(m starlark.IterableMapping, depth int) error {
 	items := m.Items()
 	for _, item := range items {
 		if _, ok := item[0].(starlark.String); !ok {
-			return fmt.Errorf("a dict's keys must be strings, not %s", describe(item[0]))
+			return fmt.Errorf("a dict's keys must be strings, not %s", Describe(item[0]))
 		}
 	}
 	slices.SortFunc(items, func(a, b starlark.Tuple) int {

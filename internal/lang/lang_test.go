@@ -74,6 +74,38 @@ func TestCallTexts(t *testing.T) {
 	golden(t, "calls/calls.golden", b.String())
 }
 
+// TestSecretsAreShownToNobody checks that a registry's password is part of a
+// call's identity, and of nothing that is stored, sent or shown.
+func TestSecretsAreShownToNobody(t *testing.T) {
+	made, err := interpret(t, `
+def run(plan):
+    image = ImageSpec(image = "i", username = "u", password = "hunter2")
+    plan.add_services({"a b": ServiceConfig(image)})
+    plan.run_sh(run = "x", image = image)
+`, lang.Request{Enclave: &fakeEnclave{}})
+	if err != nil {
+		t.Fatal(lang.LegacyText(err))
+	}
+	for _, step := range made.Steps {
+		call := step.Call()
+		if !strings.Contains(call.Text, `password="hunter2"`) || !strings.Contains(call.Shown(), `username="u", password="***"`) {
+			t.Errorf("text %s\nshown %s", call.Text, call.Shown())
+		}
+		for _, arg := range call.Args {
+			if strings.Contains(arg.Text, "hunter2") {
+				t.Errorf("argument %s is %s", arg.Name, arg.Text)
+			}
+		}
+	}
+	errs := plan.Validate(made.Steps, plan.NewForecast(plan.ForecastInput{}))
+	if len(errs) != 1 {
+		t.Fatalf("validation: %v", errs)
+	}
+	if text := fmt.Sprintf("%s %+v", lang.LegacyText(errs[0]), fault.From(errs[0], "").Evidence); strings.Contains(text, "hunter2") {
+		t.Error(text)
+	}
+}
+
 func TestReference(t *testing.T) {
 	var b strings.Builder
 	for _, doc := range testHost.Docs() {
@@ -130,6 +162,12 @@ func TestLegacyText(t *testing.T) {
 			"Multiple errors caught interpreting the Starlark script. Listing each of them below.\n\tat [2:3]: undefined: foo\n\tat [3:3]: undefined: bar"},
 		{"one name", "def run(plan):\n  foo\n",
 			"Multiple errors caught interpreting the Starlark script. Listing each of them below.\n\tat [2:3]: undefined: foo"},
+		{"cut off", "def run(plan):\n  return +",
+			"/!\\ Errors interpreting Startosis script\n\tat [2:11]: got newline, want primary expression"},
+		{"cut off before the line's end", "def run(plan):\n  return +\n",
+			"/!\\ Errors interpreting Startosis script\n\tat [3:1]: got newline, want primary expression"},
+		{"named by keyword", "def run(plan, **args):\n    pass\n",
+			"Evaluation error: function run accepts 1 positional argument (2 given)\n\tat [1:1]: run"},
 		{"entry", "X = 1\n", `the script has no function "run" in test.star`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -196,10 +234,10 @@ func TestCancel(t *testing.T) {
 // slowFetcher waits for the context's end.
 type slowFetcher struct{ asked chan struct{} }
 
-func (f slowFetcher) Fetch(ctx context.Context, _ source.Locator) (string, error) {
+func (f slowFetcher) Fetch(ctx context.Context, _ source.Locator) (source.Tree, error) {
 	close(f.asked)
 	<-ctx.Done()
-	return "", context.Cause(ctx)
+	return source.Tree{}, context.Cause(ctx)
 }
 
 func TestCancelWhileFetching(t *testing.T) {
@@ -251,12 +289,17 @@ def run(plan, what):
     if what == "call":
         lib.add(plan, "a")
         lib.add(plan, "")
+    if what == "names":
+        import_module("names.star")
+    if what == "attribute":
+        lib.adds(plan)
 `)
 	write(t, dir, "lib/lib.star", "COUNT = [1]\n\ndef add(plan, name):\n    plan.add_service(name, ServiceConfig(\"i\"))\n")
 	write(t, dir, "lib/text.txt", "text")
 	write(t, dir, "a.star", "b = import_module(\"b.star\")\n")
 	write(t, dir, "b.star", "a = import_module(\"a.star\")\n")
 	write(t, dir, "bad.star", "def f(:\n")
+	write(t, dir, "names.star", "x = one\ny = two\n")
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
@@ -265,6 +308,8 @@ def run(plan, what):
 		{"frozen", "E0201", "Evaluation error: append: cannot append to frozen list\n\tat [" + pkg + "main.star:9:25]: run\n\tat [0:0]: append"},
 		{"cycle", "E0115", "Evaluation error: import cycle: a.star is being imported already\n\tat [" + pkg + "b.star:1:18]: <toplevel>\n\tat [" + pkg + "a.star:1:18]: <toplevel>\n\tat [" + pkg + "main.star:11:22]: run"},
 		{"syntax", "E0101", "/!\\ Errors interpreting Startosis script\n\tat [" + pkg + "bad.star:1:8]: got ':', want ')'\n\tat [" + pkg + "main.star:13:22]: run"},
+		{"attribute", "E0201", "Evaluation error: module lib/lib.star has no .adds (did you mean .add?)\n\tat [" + pkg + "main.star:26:12]: run"},
+		{"names", "E0102", "Multiple errors caught interpreting the Starlark script. Listing each of them below.\n\tat [" + pkg + "names.star:1:5]: undefined: one\n\tat [" + pkg + "names.star:2:5]: undefined: two\n\tat [" + pkg + "main.star:24:22]: run"},
 		{"missing", "E0114", "Evaluation error: the locator \"lib/lbi.star\": there is no lib/lbi.star\n\tat [" + pkg + "main.star:15:22]: run"},
 		{"dir", "E0114", "Evaluation error: lib is a directory, not a file\n\tat [" + pkg + "main.star:17:18]: run\n\tat [0:0]: read_file"},
 		{"escape", "E0117", "Evaluation error: the locator \"link\" leads out of link\n\tat [" + pkg + "main.star:19:18]: run\n\tat [0:0]: read_file"},

@@ -49,6 +49,9 @@ func legacyFrames(stack starlark.CallStack) []legacyFrame {
 			frames, group = append(group, frames...), nil
 			continue
 		}
+		if !isUserFrame(f) && isHidden(f.Name) {
+			continue
+		}
 		group = append(group, legacyFrame{frame: frameOf(f), builtin: !isUserFrame(f)})
 	}
 	frames = append(group, frames...)
@@ -58,6 +61,11 @@ func legacyFrames(stack starlark.CallStack) []legacyFrame {
 		}
 	}
 	return frames
+}
+
+// isHidden reports a frame of an operator, which no script called.
+func isHidden(name string) bool {
+	return name == productName || name == percentName || name == keyName || isComparison(name) || strings.HasPrefix(name, methodName)
 }
 
 // fromEval sets the text form of an error while a script ran.
@@ -93,7 +101,7 @@ func legacyBinding(p Problem) string {
 	switch p.Text {
 	case "is missing":
 		return "missing argument for " + p.Arg
-	case "is no argument of it":
+	case "is not one of its arguments":
 		return fmt.Sprintf("unexpected keyword argument %q", p.Arg)
 	case "is given twice":
 		return fmt.Sprintf("got multiple values for keyword argument %q", p.Arg)

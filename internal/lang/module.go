@@ -1,6 +1,8 @@
 package lang
 
 import (
+	"fmt"
+
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
@@ -17,13 +19,30 @@ var dialect = &syntax.FileOptions{}
 // module is a file that is being, or was, executed.
 type module struct {
 	loading bool
-	value   *starlarkstruct.Module
+	value   importedModule
 	err     error // kept: a module is executed once, also when it fails
+}
+
+// importedModule is a module as scripts get it: one that tells its file's name where
+// it does not have what is asked for.
+type importedModule struct {
+	*starlarkstruct.Module
+	shown string
+}
+
+var _ starlark.HasAttrs = importedModule{}
+
+// Attr gives a global of the file.
+func (m importedModule) Attr(name string) (starlark.Value, error) {
+	if v, ok := m.Members[name]; ok {
+		return v, nil
+	}
+	return nil, starlark.NoSuchAttrError(fmt.Sprintf("module %s has no .%s", m.shown, name))
 }
 
 // execute runs a file's top level and freezes its globals.
 func (in *interpretation) execute(file source.File) (starlark.StringDict, error) {
-	text, err := in.req.Package.ReadCode(file)
+	text, err := in.req.Package.ReadCode(in.ctx, file)
 	if err != nil {
 		return nil, err
 	}
@@ -31,22 +50,33 @@ func (in *interpretation) execute(file source.File) (starlark.StringDict, error)
 	if err := checkNesting(file.Name, text); err != nil {
 		return nil, err
 	}
-	_, program, err := starlark.SourceProgramOptions(dialect, file.Name, text, in.globals.Has)
+	parsed, err := parse(file.Name, text)
 	if err != nil {
 		return nil, err
 	}
+	boundProducts(parsed)
+	boundTexts(parsed)
+	program, err := starlark.FileProgram(parsed, in.globals.Has)
+	if err != nil {
+		return nil, in.named(err)
+	}
 	globals, err := program.Init(in.thread, in.globals)
+	if tooDeep := checkDepth(globals); tooDeep != nil {
+		return nil, tooDeep // freezing recurses
+	}
 	globals.Freeze()
 	return globals, err
 }
 
 // locate resolves a locator in the code of a file.
-func (in *interpretation) locate(caller, locator string) (source.File, error) {
+func (in *interpretation) locate(caller, locator string, use source.Use) (source.File, error) {
 	from, ok := in.files[caller]
 	if !ok {
 		from = source.File{Name: caller}
 	}
-	return in.req.Package.Resolve(in.ctx, from, locator)
+	in.fetching.Store(true)
+	defer in.fetching.Store(false)
+	return in.req.Package.Resolve(in.ctx, from, locator, use)
 }
 
 // importArgs are the parameters of import_module.
@@ -56,7 +86,7 @@ type importArgs struct {
 }
 
 func importModule(in *interpretation, thread *starlark.Thread, a *importArgs) (starlark.Value, error) {
-	file, err := in.locate(callerFrame(thread).File, a.Module)
+	file, err := in.locate(callerFrame(thread).File, a.Module, source.OfPackage)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +98,7 @@ func importModule(in *interpretation, thread *starlark.Thread, a *importArgs) (s
 		globals, err := in.execute(file)
 		m.loading, m.err = false, err
 		if err == nil {
-			m.value = &starlarkstruct.Module{Name: file.Name, Members: globals}
+			m.value = importedModule{&starlarkstruct.Module{Name: file.Name, Members: globals}, in.req.Package.Display(file.Name)}
 		}
 	}
 	if m.loading {
@@ -88,7 +118,7 @@ type readArgs struct {
 }
 
 func readFile(in *interpretation, thread *starlark.Thread, a *readArgs) (starlark.Value, error) {
-	file, err := in.locate(callerFrame(thread).File, a.Source)
+	file, err := in.locate(callerFrame(thread).File, a.Source, source.OfPackage)
 	if err != nil {
 		return nil, err
 	}

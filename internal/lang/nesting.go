@@ -26,7 +26,12 @@ type nesting struct {
 
 // chain is what may nest in one bracket: tokens since the last comma, and
 // lambdas, whose parameters have commas too.
-type chain struct{ tokens, lambdas int }
+type chain struct {
+	tokens, lambdas int
+
+	bracket byte // that opened it; 0 for none
+	line    int  // where it stands
+}
 
 // checkNesting is an E0101 for code nested beyond the limits.
 func checkNesting(file, text string) error {
@@ -40,6 +45,17 @@ func checkNesting(file, text string) error {
 		}
 	}
 	return nil
+}
+
+// openBracket gives the innermost bracket that is open where a line begins, and the
+// line where it stands; 0 if none is.
+func openBracket(text string, line int) (bracket byte, at int) {
+	n := nesting{text: text, line: 1, level: []chain{{}}}
+	for n.pos < len(text) && n.line < line {
+		n.step()
+	}
+	last := n.level[len(n.level)-1]
+	return last.bracket, last.line
 }
 
 func (n *nesting) step() {
@@ -67,7 +83,7 @@ func (n *nesting) step() {
 	case '(', '[', '{':
 		n.pos++
 		n.count()
-		n.level = append(n.level, chain{})
+		n.level = append(n.level, chain{bracket: c, line: n.line})
 	case ')', ']', '}':
 		n.pos++
 		if last := len(n.level) - 1; last > 0 {

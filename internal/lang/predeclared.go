@@ -21,6 +21,10 @@ func predeclared(builtins []Builtin) starlark.StringDict {
 		"time":   timeModule(),
 		"print":  refuse("print", "E0210", "print is not available: it could not show values of later instructions", "plan.print(...)"),
 	}
+	maps.Copy(names, boundedBuiltins())
+	names[productName] = starlark.NewBuiltin(productName, makeFactor)
+	maps.Copy(names, boundedTexts())
+	maps.Copy(names, boundedComparisons())
 	for _, b := range builtins {
 		names[b.name] = b.value()
 	}
@@ -43,9 +47,23 @@ func timeModule() *starlarkstruct.Module {
 	return &starlarkstruct.Module{Name: "time", Members: members}
 }
 
+// userFolderKey is a variable that names a folder for all enclaves of a user; a
+// script gets the part of it that is its enclave's.
+const userFolderKey = "aws_bucket_user_folder"
+
+// EnclaveVarsVariable is the environment variable that has the variables of
+// enclaves, where nothing else says what they are.
+const EnclaveVarsVariable = "LEPTO_ENCLAVE_VARS"
+
+// CheckEnclaveVars tells what is wrong with the variables of enclaves.
+func CheckEnclaveVars(vars string) error {
+	_, err := kurtosisModule(vars, "")
+	return err
+}
+
 // kurtosisModule gives the enclave's variables as attributes in lower case
 // (starlark spec §1.9).
-func kurtosisModule(envVars string) (*starlarkstruct.Module, error) {
+func kurtosisModule(envVars, enclaveUUID string) (*starlarkstruct.Module, error) {
 	module := &starlarkstruct.Module{Name: "kurtosis", Members: starlark.StringDict{}}
 	if strings.TrimSpace(envVars) == "" {
 		return module, nil
@@ -56,7 +74,7 @@ func kurtosisModule(envVars string) (*starlarkstruct.Module, error) {
 	}
 	dict, ok := value.(*starlark.Dict)
 	if !ok {
-		return nil, fault.New("E0212", "the enclave's variables must be a JSON object, not %s", describe(value))
+		return nil, fault.New("E0212", "the enclave's variables must be a JSON object, not %s", Describe(value))
 	}
 	// Sorted, so that of FOO and foo it is always the same one that counts.
 	values := map[string]starlark.Value{}
@@ -66,6 +84,13 @@ func kurtosisModule(envVars string) (*starlarkstruct.Module, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		module.Members[strings.ToLower(key)] = values[key]
+	}
+	if value, ok := module.Members[userFolderKey]; ok {
+		folder, isText := starlark.AsString(value)
+		if !isText {
+			return nil, fault.New("E0212", "the enclave's variable %s must be a string, not %s", userFolderKey, Describe(value))
+		}
+		module.Members[userFolderKey] = starlark.String(strings.Trim(folder, "/") + "/" + enclaveUUID)
 	}
 	module.Freeze()
 	return module, nil

@@ -22,10 +22,10 @@ type Param struct {
 	Rule     string `json:"rule,omitempty"` // in words: "1 to 65535"
 	Doc      string `json:"doc,omitempty"`
 
-	repr, late, deep bool
-	field            int // index in the struct; -1 for description
-	codec            *codec
-	check            *check
+	repr, late, deep, secret bool
+	field                    int // index in the struct; -1 for description
+	codec                    *codec
+	check                    *check
 }
 
 // schema is the parameters of a builtin, in positional order, description last.
@@ -33,6 +33,9 @@ type schema struct {
 	doc    string
 	params []Param
 	goType reflect.Type
+
+	order      []int      // of the parameters that may be given by place
+	positioner Positioner // nil: that order always
 }
 
 var schemas sync.Map // reflect.Type of a struct to *schema
@@ -59,6 +62,12 @@ func schemaOf(t reflect.Type) *schema {
 		Doc:   "text shown for this call in place of the generated one",
 		codec: codecOf(reflect.TypeFor[string]()), check: parseCheck("nonempty"),
 	})
+	for i, p := range s.params {
+		if !p.Keyword {
+			s.order = append(s.order, i)
+		}
+	}
+	s.positioner, _ = reflect.New(t).Interface().(Positioner)
 	stored, _ := schemas.LoadOrStore(t, s)
 	return stored.(*schema)
 }
@@ -80,6 +89,8 @@ func newParam(t reflect.Type, field reflect.StructField, index int, tag string) 
 			p.late = true
 		case "deep":
 			p.deep = true
+		case "secret":
+			p.secret = true
 		default:
 			panic(fmt.Sprintf("lang: %s.%s: unknown option %q", t, field.Name, option))
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/instruction"
 	"github.com/lepto-dev/lepto/internal/lang"
@@ -27,6 +28,10 @@ import (
 //	# main: name     its entry function
 //	# env: {…}       the enclave's variables
 //	# warning: text  a warning of the plan
+//	# backend: plain  a backend that has no ability
+//	# mirror: dir    packages of others are in this folder of testdata
+//
+// A first line such as "# A1: text" names the test: a row of a checklist.
 //
 // eq(x, y) fails unless x == y.
 
@@ -34,7 +39,8 @@ const prelude = `def eq(x, y): x == y or fail("got", repr(x), "want", repr(y))`
 
 var (
 	expectation = regexp.MustCompile(`### "((?:[^"\\]|\\.)*)"`)
-	directive   = regexp.MustCompile(`(?m)^# (args|main|env|warning): (.*)$`)
+	rowName     = regexp.MustCompile(`^# ([A-Z]\d+[a-z]?): `)
+	directive   = regexp.MustCompile(`(?m)^# (args|main|env|warning|backend|mirror): (.*)$`)
 )
 
 var testHost = lang.NewHost(instruction.All(), types.All())
@@ -51,7 +57,11 @@ func TestStar(t *testing.T) {
 		}
 		line := 1
 		for chunk := range strings.SplitSeq(string(text), "\n---\n") {
-			t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), line), func(t *testing.T) { runChunk(t, chunk) })
+			name := fmt.Sprintf("%s:%d", filepath.Base(file), line)
+			if m := rowName.FindStringSubmatch(chunk); m != nil {
+				name = strings.TrimSuffix(filepath.Base(file), ".star") + "/" + m[1]
+			}
+			t.Run(name, func(t *testing.T) { runChunk(t, chunk) })
 			line += strings.Count(chunk, "\n") + 2
 		}
 	}
@@ -95,7 +105,11 @@ func runChunk(t *testing.T, chunk string) {
 
 // interpretAll interprets and validates a chunk.
 func interpretAll(chunk string, options map[string]string) (*plan.Plan, []error) {
-	p := source.OpenScript("test.star", prelude+"\n"+chunk)
+	var fetched []source.Option
+	if dir := options["mirror"]; dir != "" {
+		fetched = append(fetched, source.WithFetcher(source.Mirror{Dir: filepath.Join("testdata", dir)}))
+	}
+	p := source.OpenScript("test.star", prelude+"\n"+chunk, fetched...)
 	made, err := testHost.Interpret(context.Background(), lang.Request{
 		Package: p, Args: options["args"], MainFunction: options["main"],
 		Enclave: &fakeEnclave{env: options["env"]}, StepLimit: 2_000_000,
@@ -103,7 +117,11 @@ func interpretAll(chunk string, options map[string]string) (*plan.Plan, []error)
 	if err != nil {
 		return nil, fault.All(err)
 	}
-	forecast := plan.NewForecast(plan.ForecastInput{Artifacts: []string{"art"}, CPUMillis: 4000, MemoryMB: 8000})
+	in := plan.ForecastInput{Artifacts: []string{"art"}, CPUMillis: 4000, MemoryMB: 8000}
+	if options["backend"] == "plain" {
+		in.Capabilities.Abilities = map[backend.Ability]bool{}
+	}
+	forecast := plan.NewForecast(in)
 	return made, plan.Validate(made.Steps, forecast)
 }
 
@@ -144,6 +162,8 @@ func (e *fakeEnclave) ServiceValueID(name string) (string, error) {
 	}
 	return e.ids[name], nil
 }
+func (e *fakeEnclave) EnclaveUUID() string { return "an-enclave" }
+
 func (e *fakeEnclave) EnvVars() string { return e.env }
 func (e *fakeEnclave) ClusterType() string {
 	if e.cluster == "" {

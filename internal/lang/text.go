@@ -40,7 +40,16 @@ func Text(v starlark.Value) (string, error) {
 	return w.b.String(), nil
 }
 
-type textWriter struct{ b strings.Builder }
+// textWriter writes a value's text. Secrets are masked if it is told so, and
+// noticed in any case.
+type textWriter struct {
+	b       strings.Builder
+	mask    bool
+	secrets bool
+}
+
+// maskedSecret stands for a secret in what is shown.
+const maskedSecret = `"***"`
 
 func (w *textWriter) write(v starlark.Value, depth int) error {
 	if depth > maxDepth {
@@ -53,11 +62,7 @@ func (w *textWriter) write(v starlark.Value, depth int) error {
 	case *starlark.List:
 		return w.sequence("[", v.Index, v.Len(), "]", depth)
 	case starlark.Tuple:
-		closing := ")"
-		if len(v) == 1 {
-			closing = ",)"
-		}
-		return w.sequence("(", v.Index, len(v), closing, depth)
+		return w.sequence("(", v.Index, len(v), ")", depth)
 	case *starlark.Dict:
 		return w.dict(v, depth)
 	case *starlarkstruct.Struct:
@@ -67,7 +72,7 @@ func (w *textWriter) write(v starlark.Value, depth int) error {
 	case startime.Time:
 		fmt.Fprintf(&w.b, "time.from_timestamp(%d)", time.Time(v).Unix())
 	case startime.Duration:
-		fmt.Fprintf(&w.b, "time.parse_duration(%q)", v.String())
+		fmt.Fprintf(&w.b, "time.parse_duration(%s)", v)
 	default:
 		w.b.WriteString(v.String())
 	}
@@ -89,26 +94,36 @@ func (w *textWriter) sequence(open string, at func(int) starlark.Value, n int, c
 }
 
 func (w *textWriter) dict(dict *starlark.Dict, depth int) error {
-	entries := make([]string, 0, dict.Len())
-	size := w.b.Len()
+	all := textWriter{mask: w.mask} // of all entries, one after the other
+	ends := make([]int, 0, dict.Len())
 	for _, item := range dict.Items() {
-		entry := textWriter{}
-		if err := entry.write(item[0], depth+1); err != nil {
+		if err := all.write(item[0], depth+1); err != nil {
 			return err
 		}
-		entry.b.WriteString(": ")
-		if err := entry.write(item[1], depth+1); err != nil {
+		all.b.WriteString(": ")
+		if err := all.write(item[1], depth+1); err != nil {
 			return err
 		}
-		if size += entry.b.Len(); size > maxText {
+		if w.b.Len()+all.b.Len() > maxText {
 			return errTooLarge
 		}
-		entries = append(entries, entry.b.String())
+		ends = append(ends, all.b.Len())
+	}
+	entries := make([]string, len(ends))
+	start := 0
+	for i, end := range ends {
+		entries[i], start = all.b.String()[start:end], end
 	}
 	slices.Sort(entries)
-	w.b.WriteString("{")
-	w.b.WriteString(strings.Join(entries, ", "))
-	w.b.WriteString("}")
+	w.secrets = w.secrets || all.secrets
+	w.b.WriteByte('{')
+	for i, entry := range entries {
+		if i > 0 {
+			w.b.WriteString(", ")
+		}
+		w.b.WriteString(entry)
+	}
+	w.b.WriteByte('}')
 	return nil
 }
 
@@ -143,7 +158,13 @@ func (w *textWriter) call(name string, params []Param, bound []starlark.Value, d
 			w.b.WriteString(", ")
 		}
 		first = false
-		w.b.WriteString(p.Name + "=")
+		w.b.WriteString(p.Name)
+		w.b.WriteByte('=')
+		w.secrets = w.secrets || p.secret
+		if p.secret && w.mask {
+			w.b.WriteString(maskedSecret)
+			continue
+		}
 		if err := w.write(bound[i], depth+1); err != nil {
 			return err
 		}
@@ -152,22 +173,50 @@ func (w *textWriter) call(name string, params []Param, bound []starlark.Value, d
 	return nil
 }
 
-// callText gives the canonical text of a call and of each given argument.
-func callText(name string, params []Param, bound []starlark.Value) (string, []plan.Arg, error) {
-	var args []plan.Arg
-	texts := make([]string, 0, len(params))
+// callText gives a call with its texts: the canonical one, the one without
+// secrets where it has any, and those of the given arguments.
+func callText(name string, params []Param, bound []starlark.Value) (plan.Call, error) {
+	w := textWriter{}
+	call, err := w.callText(name, params, bound)
+	if err != nil || !w.secrets {
+		return call, err
+	}
+	masked := textWriter{mask: true}
+	public, err := masked.callText(name, params, bound)
+	call.Masked, call.Args = public.Text, public.Args
+	return call, err
+}
+
+// callText is call with the arguments' texts, which are parts of the whole.
+func (w *textWriter) callText(name string, params []Param, bound []starlark.Value) (plan.Call, error) {
+	call := plan.Call{Name: name}
+	type part struct{ param, start, end int }
+	parts := make([]part, 0, len(params))
+	const usual = 512 // bytes: most calls are shorter
+	w.b.Grow(usual)
+	w.b.WriteString(name)
+	w.b.WriteByte('(')
 	for i, p := range params {
 		if bound[i] == nil {
 			continue
 		}
-		text, err := Text(bound[i])
-		if err != nil {
-			return "", nil, &ArgsError{Builtin: name, Problems: []Problem{{Arg: p.Name, Text: err.Error()}}}
+		if len(parts) > 0 {
+			w.b.WriteString(", ")
 		}
-		args = append(args, plan.Arg{Name: p.Name, Text: text, Representative: p.repr})
-		texts = append(texts, p.Name+"="+text)
+		w.b.WriteString(p.Name + "=")
+		start := w.b.Len()
+		if err := w.write(bound[i], 0); err != nil {
+			return call, &ArgsError{Builtin: name, Problems: []Problem{{Arg: p.Name, Text: err.Error()}}}
+		}
+		parts = append(parts, part{i, start, w.b.Len()})
 	}
-	return name + "(" + strings.Join(texts, ", ") + ")", args, nil
+	w.b.WriteByte(')')
+	call.Text = w.b.String()
+	call.Args = make([]plan.Arg, len(parts))
+	for i, p := range parts {
+		call.Args[i] = plan.Arg{Name: params[p.param].Name, Text: call.Text[p.start:p.end], Representative: params[p.param].repr}
+	}
+	return call, nil
 }
 
 // Copy gives a deep copy of a value: lists, dicts, sets, tuples, structs and

@@ -3,6 +3,7 @@ package source
 import (
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -18,6 +19,10 @@ type Locator struct {
 	Repo    string
 	Path    string // in the repository; slash-separated, clean, relative; may be empty
 	Version string // tag, branch or commit; empty: the default branch
+
+	// tail is what of Path followed the version: github.com/a/b@v/tail.x, which
+	// may as well be meant as a version v/tail.x.
+	tail string
 }
 
 // Repository gives github.com/<author>/<repo>.
@@ -44,18 +49,27 @@ func IsAbsolute(text string) bool {
 // the first "@" is the version, but a last segment of it that looks like a file
 // belongs to the path: github.com/a/b@1.2/dir/main.star.
 func ParseLocator(text string) (Locator, error) {
-	bad := func(why string) (Locator, error) {
-		return Locator{}, fault.New("E0113", "locator %q: %s", text, why).
-			WithHint("a locator has the form github.com/<author>/<repo>[/<path>][@<version>], without a scheme")
+	l, why := parse(text)
+	if why == "" {
+		return l, nil
 	}
+	f := fault.New("E0113", "locator %q: %s", text, why)
+	if hint := AddressHint(text); hint != "" {
+		return Locator{}, f.WithHint("%s", hint)
+	}
+	return Locator{}, f.WithHint("a locator has the form github.com/<author>/<repo>[/<path>][@<version>], without a scheme")
+}
+
+// parse reads an absolute locator, or tells why it is none.
+func parse(text string) (l Locator, why string) {
 	if strings.Contains(text, "://") {
-		return bad("has a scheme")
+		return Locator{}, "has a scheme"
 	}
 	if strings.ContainsAny(text, "\x00\\\n\r") {
-		return bad("has a character that no path has")
+		return Locator{}, "has a character that no path has"
 	}
 	if !IsAbsolute(text) {
-		return bad("does not begin with " + host + "/")
+		return Locator{}, "does not begin with " + host + "/"
 	}
 	where, version, _ := strings.Cut(text, "@")
 	version, file := splitVersion(version)
@@ -63,14 +77,52 @@ func ParseLocator(text string) (Locator, error) {
 	_, rest, _ := strings.Cut(where, "/")
 	segments := strings.Split(strings.TrimPrefix(path.Clean("/"+rest), "/"), "/")
 	if len(segments) < 2 || segments[0] == "" || segments[1] == "" {
-		return bad("names no repository")
+		return Locator{}, "names no repository"
 	}
 	inside := path.Join(append(segments[2:], file)...)
 	inside = strings.TrimPrefix(path.Clean("/"+inside), "/")
-	if strings.HasPrefix(segments[0], "-") || strings.HasPrefix(version, "-") {
-		return bad("has a part that begins with a dash")
+	l = Locator{Author: segments[0], Repo: strings.TrimSuffix(segments[1], ".git"), Path: inside, Version: version, tail: file}
+	if !isName(l.Author) || !isName(l.Repo) {
+		return Locator{}, "has a name that " + host + " does not allow"
 	}
-	return Locator{Author: segments[0], Repo: strings.TrimSuffix(segments[1], ".git"), Path: inside, Version: version}, nil
+	if version != "" && !isVersion(version) {
+		return Locator{}, "has a version that is no tag, branch or commit"
+	}
+	return l, ""
+}
+
+// isName reports whether a text can be the name of an owner or a repository:
+// such names are folders too, in the cache and in mirrors.
+func isName(s string) bool {
+	return strings.Trim(s, nameCharacters) == "" && strings.Trim(s, ".") != "" && s[0] != '-'
+}
+
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+// isVersion reports whether git could know a text as a reference or a commit
+// (git-check-ref-format(1)); what it refuses would be an option, or a path.
+func isVersion(s string) bool {
+	if s[0] == '-' || strings.Contains(s, "..") || strings.Contains(s, "@{") || strings.ContainsAny(s, " ~^:?*[") {
+		return false
+	}
+	for segment := range strings.SplitSeq(s, "/") {
+		if segment == "" || segment[0] == '.' || strings.HasSuffix(segment, ".lock") {
+			return false
+		}
+	}
+	return strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// otherwise gives the locator with what follows the version taken as a part of
+// it, where there is such: a branch may be called feature/a.b.
+func (l Locator) otherwise() (Locator, bool) {
+	version := l.Version + "/" + l.tail
+	if l.tail == "" || !isVersion(version) {
+		return l, false
+	}
+	l.Path = strings.TrimSuffix(strings.TrimSuffix(l.Path, l.tail), "/")
+	l.Version, l.tail = version, ""
+	return l, true
 }
 
 // splitVersion takes a trailing path off the text after "@": in a/b@1.2/x.star

@@ -4,14 +4,16 @@
 // A [Package] is the root of a run: it resolves the locators that code uses to
 // a [File], reads files, and never outside the directories that belong to it. A
 // [Manifest] is its kurtosis.yml. A [Fetcher] brings repositories of others to
-// this machine. Pack and Unpack move a package as an archive.
+// this machine. Unpack takes in a package that a client sent.
 //
 // The package must not know Starlark, nor what files are read for.
 package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -42,10 +44,17 @@ type Package struct {
 	script   string
 
 	fetcher     Fetcher
-	remote      bool              // came over the network: names no path of this machine
-	directories map[string]string // package id to directory on this machine
+	compose     bool               // its code is a compose file; it has no manifest
+	composeID   string             // its id then
+	version     string             // of what came over the network
+	remote      bool               // came over the network: names no path of this machine
+	directories map[string]string  // package id to directory on this machine
+	sent        map[string]string  // directories that came along, by package id
+	inPlace     map[string]bool    // directories of packages that are read where they lie
+	replaced    map[string]Locator // package id to what takes its place
 
 	mu       sync.Mutex
+	names    map[string]string // path on this machine by File.Name
 	fetched  map[string]string // repository[@version] to directory
 	texts    map[string]string // source of files read as code, by File.Name
 	warnings []string
@@ -73,16 +82,20 @@ type Option func(*Package)
 // others that no directory stands for are an E0116.
 func WithFetcher(f Fetcher) Option { return func(p *Package) { p.fetcher = f } }
 
-// WithDirectory says that the package id is, on this machine, the directory: a
-// replaced package that was uploaded along.
-func WithDirectory(id, dir string) Option {
-	return func(p *Package) { p.directories[id] = dir }
+// WithSent says that a directory was sent along with the package: it stands for
+// the package id where the manifest replaces that by a path.
+func WithSent(id, dir string) Option {
+	return func(p *Package) { p.sent[id] = dir }
 }
 
-// WithoutLocalReplace refuses local paths in replace, other than the
-// directories given by WithDirectory: for packages that came over a network,
-// which must not reach the files of this machine.
+// WithoutLocalReplace takes local paths in replace for nothing unless they stay in
+// the package's own tree, or are given by WithSent: for packages that came
+// over a network, which must not reach the files of this machine.
 func WithoutLocalReplace() Option { return func(p *Package) { p.remote = true } }
+
+// WithComposeID sets the id of a package that is a compose file; ComposeID if not
+// given.
+func WithComposeID(id string) Option { return func(p *Package) { p.composeID = id } }
 
 // OpenScript makes a package of a single script. name is how the user knows it,
 // for display; relative locators do not work in it.
@@ -103,44 +116,133 @@ func OpenDir(dir, mainFile string, options ...Option) (*Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("package directory: %w", err)
 	}
-	if p.manifest, err = ReadManifest(dir); err != nil {
-		return nil, err
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fault.New("E0110", "open package %s: %w", dir, err)
 	}
+	defer root.Close()
+	p.manifest, err = readManifest(root, "")
 	p.id = p.manifest.Name
-	p.directories[p.id] = dir
-	p.addRepositoryRoot(dir)
-	if err := p.addLocalReplacements(dir); err != nil {
+	if isMissing(err) {
+		p.id = p.composeID
+		mainFile, err = p.asCompose(root, "", mainFile, err)
+		if isMissing(err) {
+			err = noManifest(dir, "")
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
-	return p, p.setMain(dir, mainFile)
+	p.directories[p.id] = dir
+	p.inPlace[dir] = true
+	p.addRepositoryRoot(dir)
+	if err := p.addReplacements(dir, ""); err != nil {
+		return nil, err
+	}
+	return p, p.setMain(dir, "", mainFile)
 }
 
-// OpenRemote fetches the package that an absolute locator names, and opens it.
+// OpenRemote fetches the package that an absolute locator names, and opens it. A
+// locator of a file of code names the package that holds it, and its main file.
 func OpenRemote(ctx context.Context, locator, mainFile string, fetcher Fetcher, options ...Option) (*Package, error) {
 	l, err := ParseLocator(locator)
 	if err != nil {
 		return nil, err
 	}
-	repo, err := fetcher.Fetch(ctx, l)
+	tree, err := fetcher.Fetch(ctx, l)
+	if other, ok := l.otherwise(); ok && errors.Is(err, errNoVersion) {
+		if there, otherErr := fetcher.Fetch(ctx, other); otherErr == nil {
+			l, tree, err = other, there, nil
+		}
+	}
 	if err != nil {
 		return nil, fetchFault(l, err)
 	}
-	dir := filepath.Join(repo, filepath.FromSlash(l.Path))
-	options = append(options, WithFetcher(fetcher), WithoutLocalReplace(), WithDirectory(l.Repository(), repo))
-	p, err := OpenDir(dir, mainFile, options...)
+	root, err := os.OpenRoot(tree.Dir)
 	if err != nil {
+		return nil, fault.New("E0116", "package %s: %w", l.ID(), err)
+	}
+	defer root.Close()
+	dir := strings.TrimSuffix(strings.TrimSuffix(l.Path, ManifestName), "/")
+	if strings.HasSuffix(dir, ".star") && mainFile == "" {
+		dir, mainFile = holder(root, dir)
+	}
+	p := newPackage(append(options, WithFetcher(fetcher), WithoutLocalReplace()))
+	if mainFile, err = p.openIn(root, l, dir, mainFile); err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(p.id, l.ID()) {
-		return nil, fault.New("E0111", "package %s calls itself %q in its %s", l.ID(), p.id, ManifestName).
-			WithHint("name: %s", l.ID())
+	p.version = l.Version
+	if tree.Note != "" {
+		p.warn("%s", tree.Note)
 	}
-	return p, nil
+	if err := p.addReplacements(tree.Dir, dir); err != nil {
+		return nil, err
+	}
+	return p, p.setMain(tree.Dir, dir, mainFile)
+}
+
+// holder gives the directory of the package that holds a file, and the file's
+// path in it.
+func holder(root *os.Root, file string) (dir, inside string) {
+	for dir = path.Dir(file); ; dir = path.Dir(dir) {
+		if dir == "." {
+			return "", file
+		}
+		if _, err := root.Stat(filepath.FromSlash(path.Join(dir, ManifestName))); err == nil {
+			return dir, relative(file, dir)
+		}
+	}
+}
+
+// openIn reads the manifest of a package in a repository, and gives its main file
+// where it is a compose file.
+func (p *Package) openIn(root *os.Root, l Locator, dir, mainFile string) (string, error) {
+	id := path.Join(l.Repository(), dir)
+	var err error
+	p.manifest, err = readManifest(root, dir)
+	if isMissing(err) {
+		p.manifest.Name = id
+		mainFile, err = p.asCompose(root, dir, mainFile, err)
+	}
+	switch {
+	case isEscape(err):
+		return "", fault.New("E0117", "the locator %q leads out of its repository", l)
+	case isMissing(err):
+		return "", noManifest(id, l.String())
+	case err != nil:
+		return "", err
+	case !strings.EqualFold(p.manifest.Name, id):
+		return "", fault.New("E0111", "package %s calls itself %q in its %s", id, p.manifest.Name, ManifestName).
+			WithHint("name: %s", id)
+	}
+	own, err := ParseLocator(p.manifest.Name)
+	p.id = own.ID()
+	p.directories[own.Repository()] = root.Name()
+	return mainFile, err
+}
+
+// asCompose makes the package one that is a compose file, where the directory has
+// one, and gives its main file; without one, the error stays.
+func (p *Package) asCompose(root *os.Root, dir, mainFile string, err error) (string, error) {
+	found := composeFile(root, dir)
+	if found == "" {
+		return mainFile, err
+	}
+	p.compose = true
+	if mainFile == "" {
+		mainFile = found
+	}
+	return mainFile, nil
 }
 
 func newPackage(options []Option) *Package {
 	p := &Package{
+		composeID:   ComposeID,
 		directories: map[string]string{},
+		sent:        map[string]string{},
+		inPlace:     map[string]bool{},
+		replaced:    map[string]Locator{},
+		names:       map[string]string{},
 		fetched:     map[string]string{},
 		texts:       map[string]string{},
 		used:        map[string]bool{},
@@ -170,37 +272,16 @@ func (p *Package) addRepositoryRoot(dir string) {
 	}
 }
 
-func (p *Package) addLocalReplacements(dir string) error {
-	for id, value := range p.manifest.Replace {
-		if !isLocalPath(value) {
-			continue
-		}
-		if _, given := p.directories[id]; given {
-			continue
-		}
-		if p.remote {
-			return fault.New("E0114", "package %s replaces %s by the path %q, which is not on this machine", p.id, id, value).
-				WithHint("run the package from a local directory, or replace %s by a locator", id)
-		}
-		target := filepath.FromSlash(value)
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(dir, target)
-		}
-		if info, err := os.Stat(target); err != nil || !info.IsDir() {
-			return fault.New("E0114", "package %s replaces %s by %q: no such directory", p.id, id, value)
-		}
-		p.directories[id] = target
-	}
-	return nil
-}
-
-func (p *Package) setMain(dir, mainFile string) error {
+func (p *Package) setMain(root, sub, mainFile string) error {
 	if mainFile == "" {
 		mainFile = DefaultMain
 	}
 	inside := strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(mainFile)), "/")
-	p.main = File{Name: path.Join(p.id, inside), Dir: dir, Path: inside}
-	if info, err := stat(p.main); err != nil || info.IsDir() {
+	p.main = File{Name: path.Join(p.id, inside), Dir: root, Path: path.Join(sub, inside)}
+	if info, err := stat(p.main); isEscape(err) {
+		return fault.New("E0117", "the main file %q of package %s leads out of it", inside, p.id).
+			WithHint("a symbolic link may not point outside its package")
+	} else if err != nil || info.IsDir() {
 		return fault.New("E0112", "package %s has no main file %q", p.id, inside).
 			WithHint("a package to run needs a %s, or the name of another main file", DefaultMain)
 	}
@@ -256,6 +337,22 @@ func (p *Package) Used() []string {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// Fetched gives, for each repository of others that code was read from and that
+// was fetched, its directory on this machine: of its versions the default one, if it was, or
+// the first by name.
+func (p *Package) Fetched() map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(p.fetched)) {
+		repository, _, _ := strings.Cut(key, "@")
+		if _, known := out[repository]; !known && p.used[repository] {
+			out[repository] = p.fetched[key]
+		}
+	}
+	return out
 }
 
 func (p *Package) warn(format string, args ...any) {

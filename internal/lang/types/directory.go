@@ -3,7 +3,6 @@ package types
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"go.starlark.net/starlark"
 
@@ -14,7 +13,7 @@ import (
 // Directory is a directory of a service: files artifacts, or one that persists.
 type Directory struct {
 	_             struct{} `doc:"A directory of a service: either files artifacts, merged, or one that outlives the service."`
-	ArtifactNames []string `star:"artifact_names,?,deep" doc:"names of files artifacts; where they have a path in common, the last one's file is seen"`
+	ArtifactNames []string `star:"artifact_names,?,deep" check:"nonempty-items" doc:"names of files artifacts; where they have a path in common, the last one's file is seen"`
 	PersistentKey string   `star:"persistent_key,?" check:"nonempty" doc:"key of a directory of the enclave that outlives the service"`
 	Size          *uint64  `star:"size,?" check:"min=1" doc:"megabytes for a persistent directory, where the backend needs a size"`
 }
@@ -27,8 +26,6 @@ func (d *Directory) Validate() error {
 		return errors.New("has both artifact_names and persistent_key; give one of them")
 	case !named && !persistent:
 		return errors.New("needs artifact_names or persistent_key")
-	case slices.Contains(d.ArtifactNames, ""):
-		return errors.New("has an empty name in artifact_names")
 	}
 	return nil
 }
@@ -42,14 +39,11 @@ func (*Files) Wants() string { return "artifact name or Directory" }
 // UnpackStar reads it.
 func (f *Files) UnpackStar(v starlark.Value) error {
 	if name, ok := starlark.AsString(v); ok {
-		if name == "" {
-			return errors.New("must not be an empty artifact name")
-		}
 		f.Directory.ArtifactNames = []string{name}
 		return nil
 	}
 	if !lang.Is[Directory](v) {
-		return fmt.Errorf("must be an artifact's name or a Directory, not %s", v.Type())
+		return fmt.Errorf("must be an artifact's name or a Directory, not %s", lang.Describe(v))
 	}
 	d, err := lang.As[Directory](v)
 	if err != nil {

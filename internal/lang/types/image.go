@@ -1,8 +1,8 @@
 package types
 
 import (
-	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 
 	"go.starlark.net/starlark"
@@ -21,7 +21,7 @@ type ImageSpec struct {
 	Image    string   `star:"image" check:"nonempty" doc:"the image's reference"`
 	Registry string   `star:"registry,?" check:"nonempty" doc:"the registry's address"`
 	Username string   `star:"username,?" check:"nonempty" doc:"who logs in there"`
-	Password string   `star:"password,?" check:"nonempty" doc:"with what"`
+	Password string   `star:"password,?,secret" check:"nonempty" doc:"with what"`
 }
 
 // ImageBuildSpec is an image to be built from a Dockerfile.
@@ -36,7 +36,7 @@ type ImageBuildSpec struct {
 
 // NixBuildSpec is an image to be built with Nix.
 type NixBuildSpec struct {
-	_          struct{} `doc:"An image to be built with Nix. It can be made, but no backend builds it."`
+	_          struct{} `doc:"An image to be built with Nix. Plans may have it, but no backend builds it."`
 	FlakeDir   string   `star:"flake_location_dir" check:"nonempty" doc:"directory of the flake.nix, in the context"`
 	ContextDir string   `star:"build_context_dir" check:"nonempty" doc:"locator of the directory to build in"`
 	ImageName  string   `star:"image_name" check:"nonempty" doc:"the name the image gets"`
@@ -58,9 +58,6 @@ func (*Image) Wants() string { return "string, ImageSpec, ImageBuildSpec or NixB
 func (i *Image) UnpackStar(v starlark.Value) (err error) {
 	if ref, ok := starlark.AsString(v); ok {
 		i.Ref = ref
-		if ref == "" {
-			return errors.New("must not be empty")
-		}
 		return nil
 	}
 	switch {
@@ -71,7 +68,7 @@ func (i *Image) UnpackStar(v starlark.Value) (err error) {
 	case lang.Is[NixBuildSpec](v):
 		i.Nix, err = lang.As[NixBuildSpec](v)
 	default:
-		err = fmt.Errorf("must be an image's reference or an image spec, not %s", v.Type())
+		err = fmt.Errorf("must be an image's reference or an image spec, not %s", lang.Describe(v))
 	}
 	return err
 }
@@ -102,8 +99,7 @@ func (i Image) Resolve(c *lang.Call) (enclave.Image, error) {
 		build, err := i.Build.resolve(c)
 		return enclave.Image{Ref: i.Build.ImageName, Build: build}, err
 	case i.Nix != nil:
-		return enclave.Image{}, fault.New("E0213", "the image %q asks for a build with Nix, which is not available", i.Nix.ImageName).
-			WithHint("build it before and name the image, or use ImageBuildSpec with a Dockerfile")
+		return i.Nix.resolve(c)
 	}
 	return enclave.Image{Ref: i.Ref}, nil
 }
@@ -114,7 +110,7 @@ const defaultBuildFile = "Dockerfile"
 // resolve locates the Dockerfile. The directory that holds it is the context
 // (starlark spec §3.6).
 func (b *ImageBuildSpec) resolve(c *lang.Call) (*enclave.Build, error) {
-	dir, err := c.Locate(b.ContextDir)
+	dir, err := c.LocateInPackage(b.ContextDir)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +124,28 @@ func (b *ImageBuildSpec) resolve(c *lang.Call) (*enclave.Build, error) {
 			WithHint("build_file is relative to build_context_dir")
 	}
 	return &enclave.Build{
+		Locator:    b.ContextDir,
 		ContextDir: filepath.Dir(located.HostPath()),
 		Dockerfile: filepath.Base(located.HostPath()),
 		Target:     b.Target,
 		Args:       b.Args,
 	}, nil
+}
+
+// resolve locates the flake. What it gives is refused in validation: no backend
+// builds it.
+func (n *NixBuildSpec) resolve(c *lang.Call) (enclave.Image, error) {
+	if c.InScript() {
+		return enclave.Image{}, fault.New("E0213", "the image %q asks for a build with Nix, which a standalone script can't", n.ImageName).
+			WithHint("make a package of it: a directory with a kurtosis.yml")
+	}
+	dir, err := c.Locate(n.ContextDir)
+	if err != nil {
+		return enclave.Image{}, err
+	}
+	const flake = "flake.nix"
+	if _, err := c.LocateIn(dir, path.Join(n.FlakeDir, flake)); err != nil {
+		return enclave.Image{}, fault.New("E0114", "image %q: the directory %q of the build context %q has no %s", n.ImageName, n.FlakeDir, n.ContextDir, flake)
+	}
+	return enclave.Image{Ref: n.ImageName, Nix: true}, nil
 }

@@ -3,7 +3,6 @@ package types
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -24,17 +23,14 @@ type PortSpec struct {
 	Number    *uint16  `star:"number,?" check:"range=1..65535" doc:"the port's number; needed when the port is used"`
 	Transport string   `star:"transport_protocol,?" check:"enum=TCP|SCTP|UDP" doc:"TCP if not given"`
 	App       string   `star:"application_protocol,?" check:"match=^[a-zA-Z0-9+.-]*$" doc:"what is spoken there, such as http; used for the port's URL"`
-	Wait      PortWait `star:"wait,?" doc:"how long the port may take to open after the service has started; 2m if not given, except for SCTP, which can't be waited for; None: do not wait"`
-	URL       string   `star:"url,?" check:"nonempty" doc:"the port's URL as shown, in place of the generated one"`
+	Wait      PortWait `star:"wait,?,deep" doc:"how long the port may take to open after the service has started; 2m if not given; None: do not wait. UDP and SCTP ports are not waited for"`
+	URL       string   `star:"url,?" check:"query" doc:"the port's URL as shown, in place of the generated one"`
 }
 
 // Validate checks a port that is used.
 func (p *PortSpec) Validate() error {
 	if p.Number == nil {
 		return errors.New("needs a number: PortSpec(number = …)")
-	}
-	if _, err := url.ParseQuery(p.URL); err != nil && p.URL != "" {
-		return fmt.Errorf("has the url %q, which can't be parsed", p.URL)
 	}
 	return nil
 }
@@ -45,19 +41,9 @@ func (p *PortSpec) Enclave() enclave.Port {
 		Number:      *p.Number,
 		Transport:   backend.Transport(strings.ToLower(p.transport())),
 		Application: p.App,
-		Wait:        p.wait(),
+		Wait:        max(p.Wait.duration(), 0),
 		URL:         p.URL,
 	}
-}
-
-// wait gives how long the port may take to open; 0 is not to wait. Nothing can
-// be tried on an SCTP port, so it has no wait by default; one that is asked for
-// is passed on, and refused by validation.
-func (p *PortSpec) wait() time.Duration {
-	if p.Wait.set == nil && p.transport() == "SCTP" {
-		return 0
-	}
-	return p.Wait.duration()
 }
 
 func (p *PortSpec) transport() string {
@@ -80,8 +66,8 @@ func (p *PortSpec) shown(service string) *lang.Object {
 	if p.App != "" {
 		add("application_protocol", p.App)
 	}
-	if !p.Wait.Never && (p.Wait.set != nil || p.wait() > 0) {
-		add("wait", p.wait().String())
+	if !p.Wait.Never {
+		add("wait", p.Wait.duration().String())
 	}
 	switch {
 	case p.URL != "":
@@ -94,31 +80,7 @@ func (p *PortSpec) shown(service string) *lang.Object {
 
 // PortWait is a duration, or None for never waiting. Its zero value is the
 // default.
-type PortWait struct {
-	Never bool
-	set   *time.Duration
-}
-
-// Wants names what is taken.
-func (*PortWait) Wants() string { return "duration string or None" }
-
-// UnpackStar reads it.
-func (w *PortWait) UnpackStar(v starlark.Value) error {
-	if v == starlark.None {
-		w.Never = true
-		return nil
-	}
-	s, ok := starlark.AsString(v)
-	if !ok {
-		return fmt.Errorf(`must be a duration such as "30s", or None, not %s`, v.Type())
-	}
-	d, err := lang.ParseDuration(s)
-	if err != nil {
-		return err
-	}
-	w.set = &d
-	return nil
-}
+type PortWait struct{ optionalDuration }
 
 func (w PortWait) duration() time.Duration {
 	switch {
@@ -136,8 +98,36 @@ func portSpecOf(port enclave.Port) *PortSpec {
 		Number:    &port.Number,
 		Transport: strings.ToUpper(string(port.Transport)),
 		App:       port.Application,
-		Wait:      PortWait{Never: port.Wait == 0, set: &port.Wait},
+		Wait:      PortWait{optionalDuration{Never: port.Wait == 0, set: &port.Wait}},
 		URL:       port.URL,
 	}
 	return p
+}
+
+// optionalDuration is a duration, None, or neither: its zero value is whatever
+// the parameter's default is.
+type optionalDuration struct {
+	Never bool // None
+	set   *time.Duration
+}
+
+// Wants names what is taken.
+func (*optionalDuration) Wants() string { return "duration string or None" }
+
+// UnpackStar reads it.
+func (w *optionalDuration) UnpackStar(v starlark.Value) error {
+	if v == starlark.None {
+		w.Never = true
+		return nil
+	}
+	s, ok := starlark.AsString(v)
+	if !ok {
+		return fmt.Errorf(`must be a duration such as "30s", or None, not %s`, lang.Describe(v))
+	}
+	d, err := lang.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	w.set = &d
+	return nil
 }

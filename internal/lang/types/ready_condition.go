@@ -14,9 +14,9 @@ type ReadyCondition struct {
 	Recipe    AnyRecipe `star:"recipe,deep" doc:"what to run or ask"`
 	Field     string    `star:"field" check:"nonempty" doc:"which field of the result: code, output, body or extract.<name>"`
 	Assertion string    `star:"assertion" check:"enum===|!=|>=|>|<=|<|IN|NOT_IN" doc:"how it must compare"`
-	Target    Target    `star:"target_value,deep" doc:"with what"`
-	Interval  string    `star:"interval,?" check:"duration" doc:"the first pause between two tries; 1s if not given"`
-	Timeout   string    `star:"timeout,?" check:"duration" doc:"how long it may take; 15m if not given"`
+	Target    Target    `star:"target_value,late" doc:"with what"`
+	Interval  string    `star:"interval,?" check:"duration?" doc:"the first pause between two tries; 1s if not given"`
+	Timeout   string    `star:"timeout,?" check:"duration?" doc:"how long it may take; 15m if not given"`
 }
 
 // Validate checks what the condition compares.
@@ -24,7 +24,7 @@ func (r *ReadyCondition) Validate() error {
 	if d, err := orDefault(r.Interval, time.Second); err != nil || d <= 0 {
 		return errors.New("needs an interval above zero")
 	}
-	return r.condition().Validate()
+	return r.Target.Fits(r.Assertion)
 }
 
 func (r *ReadyCondition) condition() recipe.Condition {
@@ -35,7 +35,7 @@ func (r *ReadyCondition) condition() recipe.Condition {
 func (r *ReadyCondition) Wait() recipe.Wait {
 	interval, _ := orDefault(r.Interval, time.Second) // both parsed before
 	timeout, _ := orDefault(r.Timeout, 15*time.Minute)
-	return recipe.Wait{Recipe: r.Recipe.Recipe, Condition: r.condition(), Interval: interval, Timeout: timeout}
+	return recipe.Wait{Recipe: r.Recipe.Recipe, Condition: r.condition(), Interval: interval, Timeout: max(timeout, 0)}
 }
 
 func orDefault(text string, unset time.Duration) (time.Duration, error) {

@@ -1,7 +1,6 @@
 package types
 
 import (
-	"errors"
 	"fmt"
 
 	"go.starlark.net/starlark"
@@ -85,22 +84,37 @@ func (a *AnyRecipe) UnpackStar(v starlark.Value) error {
 	case lang.Is[PostHttpRequestRecipe](v):
 		return read(lang.As[PostHttpRequestRecipe](v))
 	}
-	return fmt.Errorf("must be a recipe (%s), not %s", a.Wants(), v.Type())
+	return fmt.Errorf("must be a recipe (%s), not %s", a.Wants(), lang.Describe(v))
 }
 
-// Target is the value that an assertion compares with: anything but None.
+// Target is the value that an assertion compares with: a plain one, not None.
 type Target struct{ Value starlark.Value }
 
 // Wants names what is taken.
-func (*Target) Wants() string { return "any value but None" }
+func (*Target) Wants() string { return "any plain value but None" }
 
-// UnpackStar reads it.
+// UnpackStar reads it. What has nothing to compare by, such as a function or a
+// PortSpec, is refused.
 func (t *Target) UnpackStar(v starlark.Value) (err error) {
-	if v == starlark.None {
-		return errors.New("must not be None")
+	_, compares := v.(starlark.Comparable)
+	_, ordered := v.(starlark.TotallyOrdered) // numbers
+	if _, object := v.(*lang.Object); object || !compares && !ordered {
+		return fmt.Errorf("must be a value to compare with, not %s", lang.Describe(v))
 	}
 	t.Value, err = lang.Copy(v)
 	return err
+}
+
+// Fits is an error unless the assertion can hold for some value: IN and NOT_IN
+// look into their target.
+func (t Target) Fits(assertion string) error {
+	_, iterable := t.Value.(starlark.Iterable)
+	if iterable || assertion != "IN" && assertion != "NOT_IN" {
+		return nil
+	}
+	wrong := &lang.ArgsError{}
+	wrong.Add("target_value", fmt.Errorf("must be a list or dict for %s to look in, not %s", assertion, lang.Describe(t.Value)))
+	return wrong
 }
 
 // HTTPRecipe is one of the recipes for requests.
@@ -112,7 +126,7 @@ func (*HTTPRecipe) Wants() string { return "GetHttpRequestRecipe or PostHttpRequ
 // UnpackStar reads it.
 func (h *HTTPRecipe) UnpackStar(v starlark.Value) error {
 	if !lang.Is[GetHttpRequestRecipe](v) && !lang.Is[PostHttpRequestRecipe](v) {
-		return fmt.Errorf("must be %s, not %s", h.Wants(), v.Type())
+		return fmt.Errorf("must be %s, not %s", h.Wants(), lang.Describe(v))
 	}
 	return h.AnyRecipe.UnpackStar(v)
 }

@@ -27,15 +27,15 @@ type ServiceConfig struct {
 	CPUAllocation *uint64              `star:"cpu_allocation,?" check:"range=0..18446744073709551615" doc:"old name of max_cpu"`
 	MemAllocation *uint64              `star:"memory_allocation,?" check:"range=6..18446744073709551615" doc:"old name of max_memory"`
 	MaxCPU        *uint64              `star:"max_cpu,?" check:"range=0..18446744073709551615" doc:"the most CPU it gets, in thousandths of a core; 0: no limit"`
-	MinCPU        *uint64              `star:"min_cpu,?" check:"range=0..18446744073709551615" doc:"CPU that the host must have left for it, in thousandths of a core"`
+	MinCPU        *int64               `star:"min_cpu,?" doc:"CPU that the host must have left for it, in thousandths of a core"`
 	MaxMemory     *uint64              `star:"max_memory,?" check:"range=6..18446744073709551615" doc:"the most memory it gets, in megabytes"`
-	MinMemory     *uint64              `star:"min_memory,?" check:"range=0..18446744073709551615" doc:"memory that the host must have left for it, in megabytes"`
+	MinMemory     *int64               `star:"min_memory,?" doc:"memory that the host must have left for it, in megabytes"`
 	Ready         *ReadyCondition      `star:"ready_conditions,?" doc:"when it is ready, beyond its ports being open"`
 	Labels        Labels               `star:"labels,?,deep" doc:"labels of its container"`
 	User          *User                `star:"user,?" doc:"who its processes run as; the image's user if not given"`
 	Tolerations   []*Toleration        `star:"tolerations,?" doc:"taints of Kubernetes nodes that it tolerates"`
 	NodeSelectors map[string]string    `star:"node_selectors,?" doc:"labels of the Kubernetes nodes that it may run on"`
-	FilesToMove   map[string]string    `star:"files_to_be_moved,?" doc:"paths to be moved to others before it starts; needs an entrypoint and a shell in the image"`
+	FilesToMove   map[string]string    `star:"files_to_be_moved,?" doc:"paths to be moved to others before it starts; needs a shell in the image"`
 	TiniEnabled   *bool                `star:"tini_enabled,?" doc:"whether an init process reaps its children; True if not given"`
 	TTYEnabled    bool                 `star:"tty_enabled,?" doc:"whether it has a terminal"`
 	Devices       []string             `star:"devices,?" doc:"devices of the host that it sees at the same path"`
@@ -70,20 +70,16 @@ func (*ServiceConfig) Positions(args starlark.Tuple) []string {
 	return nil
 }
 
-// Validate checks what must fit together.
+// Validate checks what must fit together, and reservations, of which the
+// constructor takes any.
 func (c *ServiceConfig) Validate() error {
-	for _, id := range slices.Sorted(maps.Keys(c.PublicPorts)) {
-		if _, ok := c.Ports[id]; !ok {
-			return fmt.Errorf("has the public port %q, but no port of that id", id)
+	for _, r := range []struct {
+		name  string
+		value *int64
+	}{{"min_cpu", c.MinCPU}, {"min_memory", c.MinMemory}} {
+		if r.value != nil && *r.value < 0 {
+			return fmt.Errorf("has a %s of %d, which is below zero", r.name, *r.value)
 		}
-	}
-	for _, path := range slices.Sorted(maps.Keys(c.Files)) {
-		if !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("has files at %q, which is not an absolute path", path)
-		}
-	}
-	if len(c.FilesToMove) > 0 && len(c.Entrypoint) == 0 {
-		return fmt.Errorf("has files_to_be_moved, which needs an entrypoint as well")
 	}
 	return nil
 }
@@ -99,16 +95,17 @@ func (c *ServiceConfig) Resolve(call *lang.Call) (enclave.ServiceConfig, error) 
 		return enclave.ServiceConfig{}, err
 	}
 	c.warnDeprecated(call)
+	c.warnPorts(call)
 	out := enclave.ServiceConfig{
 		Image: image, Ports: c.ports(), Files: c.mounts(),
 		Entrypoint: orNil(c.Entrypoint), Cmd: orNil(c.Cmd), Env: c.EnvVars, IPPlaceholder: c.IPPlaceholder,
-		MaxCPU: first(c.MaxCPU, c.CPUAllocation), MinCPU: first(c.MinCPU),
-		MaxMemory: first(c.MaxMemory, c.MemAllocation), MinMemory: first(c.MinMemory),
+		MaxCPU: first(c.MaxCPU, c.CPUAllocation), MinCPU: reserved(c.MinCPU),
+		MaxMemory: first(c.MaxMemory, c.MemAllocation), MinMemory: reserved(c.MinMemory),
 		Labels: c.Labels, Subnetwork: c.Subnetwork,
 		NoInit: c.TiniEnabled != nil && !*c.TiniEnabled, TTY: c.TTYEnabled,
 		Devices: c.Devices, PublishUDP: c.PublishUDP, Capabilities: c.Capabilities,
 		Privileged: c.Privileged, HostPID: c.HostPID, BindMounts: c.BindMounts,
-		NodeSelectors: c.NodeSelectors,
+		NodeSelectors: c.NodeSelectors, FilesToMove: c.FilesToMove,
 	}
 	if out.IPPlaceholder == "" {
 		out.IPPlaceholder = DefaultIPPlaceholder
@@ -122,7 +119,6 @@ func (c *ServiceConfig) Resolve(call *lang.Call) (enclave.ServiceConfig, error) 
 	if c.GPU != nil {
 		out.GPUs, out.ShmMB, out.Ulimits = c.GPU.gpus(), first(c.GPU.ShmSize), c.GPU.Ulimits
 	}
-	c.moveFiles(&out)
 	return out, nil
 }
 
@@ -145,6 +141,20 @@ func (c *ServiceConfig) warnDeprecated(call *lang.Call) {
 	}
 	if c.MemAllocation != nil {
 		call.Warn(text, "memory_allocation", "max_memory")
+	}
+}
+
+// warnPorts tells of what is asked of ports in vain.
+func (c *ServiceConfig) warnPorts(call *lang.Call) {
+	for _, id := range slices.Sorted(maps.Keys(c.Ports)) {
+		if p := c.Ports[id]; p.Transport == "SCTP" && p.Wait.set != nil && *p.Wait.set > 0 {
+			call.Warn("the port %q is SCTP and is not waited for: nothing can be tried on it", id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.PublicPorts)) {
+		if _, ok := c.Ports[id]; !ok {
+			call.Warn("the public port %q is not published: there is no port of that id", id)
+		}
 	}
 }
 
@@ -171,20 +181,6 @@ func (c *ServiceConfig) mounts() []enclave.FileMount {
 	return mounts
 }
 
-// moveFiles wraps the entrypoint in a shell that moves files first. The paths
-// are arguments of the shell's script, so that no quoting is needed.
-func (c *ServiceConfig) moveFiles(out *enclave.ServiceConfig) {
-	if len(c.FilesToMove) == 0 {
-		return
-	}
-	const script = `n=$1; shift; while [ "$n" -gt 0 ]; do mkdir -p "$(dirname "$2")" && mv "$1" "$2" || exit 1; shift 2; n=$((n-1)); done; exec "$@"`
-	wrapped := []string{"/bin/sh", "-c", script, "move", fmt.Sprint(len(c.FilesToMove))}
-	for _, from := range slices.Sorted(maps.Keys(c.FilesToMove)) {
-		wrapped = append(wrapped, from, c.FilesToMove[from])
-	}
-	out.Entrypoint = append(wrapped, c.Entrypoint...)
-}
-
 // first gives the first value that was given, or 0.
 func first(values ...*uint64) uint64 {
 	for _, v := range values {
@@ -193,6 +189,14 @@ func first(values ...*uint64) uint64 {
 		}
 	}
 	return 0
+}
+
+// reserved gives a reservation, 0 where none was given.
+func reserved(value *int64) uint64 {
+	if value == nil {
+		return 0
+	}
+	return uint64(*value) // not below zero: Validate has seen to it
 }
 
 func orNil(list []string) []string {

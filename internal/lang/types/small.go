@@ -7,6 +7,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/lepto-dev/lepto/internal/enclave"
+	"github.com/lepto-dev/lepto/internal/lang"
 )
 
 // This file defines the small types that only other types hold.
@@ -53,7 +54,7 @@ type StoreSpec struct {
 // GpuConfig asks for GPUs, and for what programs on them need.
 type GpuConfig struct {
 	_         struct{}         `doc:"GPUs of a service, and the limits that programs on them need raised."`
-	Count     int64            `star:"count,?" check:"min=-1" doc:"how many; -1: all"`
+	Count     int64            `star:"count,?" doc:"how many; -1: all"`
 	DeviceIDs []string         `star:"device_ids,?" doc:"which ones"`
 	ShmSize   *uint64          `star:"shm_size,?" check:"min=0" doc:"size of /dev/shm in megabytes"`
 	Ulimits   map[string]int64 `star:"ulimits,?" doc:"limits by name, soft and hard; -1: none"`
@@ -85,7 +86,7 @@ func (g *GpuDriver) UnpackStar(v starlark.Value) error {
 	}
 	dict, ok := v.(*starlark.Dict)
 	if !ok {
-		return fmt.Errorf("must be a name or a dict of names, not %s", v.Type())
+		return fmt.Errorf("must be a name or a dict of names, not %s", lang.Describe(v))
 	}
 	*g = GpuDriver{Docker: "nvidia", Kubernetes: "nvidia.com/gpu"}
 	for _, item := range dict.Items() {

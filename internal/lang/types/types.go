@@ -11,13 +11,16 @@ import "github.com/lepto-dev/lepto/internal/lang"
 // All lists the types. Adding one is adding a file and a line here.
 func All() []lang.Builtin {
 	return []lang.Builtin{
+		lang.Type[ConnectionConfig](),
 		lang.Type[Directory](),
 		lang.Type[ExecRecipe](),
+		lang.Type[FaultStep](),
 		lang.Type[GetHttpRequestRecipe](),
 		lang.Type[GpuConfig](),
 		lang.Type[ImageBuildSpec](),
 		lang.Type[ImageSpec](),
 		lang.Type[NixBuildSpec](),
+		lang.Type[NormalPacketDelayDistribution](),
 		lang.Type[PortSpec](),
 		lang.Type[PostHttpRequestRecipe](),
 		lang.Type[ReadyCondition](),
@@ -25,6 +28,9 @@ func All() []lang.Builtin {
 		lang.Type[ServiceConfig](),
 		lang.Type[StoreSpec](),
 		lang.Type[Toleration](),
+		lang.Type[UniformPacketDelayDistribution](),
+		lang.Type[UpdateServiceConfig](),
 		lang.Type[User](),
+		connections(),
 	}
 }
