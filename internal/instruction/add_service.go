@@ -31,14 +31,16 @@ func buildAddService(c *lang.Call, a *addServiceArgs) (plan.Step, starlark.Value
 	if err != nil {
 		return nil, nil, err
 	}
+	applyOverride(c, added)
 	call := c.Plan("Adding service with name '%s' and image '%s'", a.Name, a.Config.Image.Name())
-	return &addService{called{call}, added}, value, nil
+	return &addService{called{call}, added, a.ForceUpdate}, value, nil
 }
 
 // addService adds one service.
 type addService struct {
 	called
-	addition addition
+	addition *addition
+	force    bool
 }
 
 // Effects are those of the addition.
@@ -46,6 +48,9 @@ func (s *addService) Effects() plan.Effects { return s.addition.effects() }
 
 // Validate checks the addition.
 func (s *addService) Validate(f *plan.Forecast) []error { return s.addition.validate(f) }
+
+// Outline shows the service.
+func (s *addService) Outline(o *plan.Outline) { o.AddService(s.addition.outline()) }
 
 // Execute adds the service.
 func (s *addService) Execute(ctx context.Context, x *plan.Execution) (plan.Outcome, error) {
@@ -75,30 +80,29 @@ type addition struct {
 }
 
 // newAddition resolves a config, and makes the Service that the script gets.
-func newAddition(c *lang.Call, name string, config *types.ServiceConfig) (addition, starlark.Value, error) {
+func newAddition(c *lang.Call, name string, config *types.ServiceConfig) (*addition, starlark.Value, error) {
 	resolved, err := config.Resolve(c)
 	if err != nil {
-		return addition{}, nil, err
+		return nil, nil, err
 	}
 	id, err := c.ServiceValueID(name)
 	if err != nil {
-		return addition{}, nil, err
+		return nil, nil, err
 	}
-	a := addition{name: name, valueID: id, config: resolved}
+	a := &addition{name: name, valueID: id, config: resolved}
 	if config.Ready != nil {
 		wait := config.Ready.Wait()
 		a.ready = &wait
 	}
-	value := types.NewService(name, id, config.Ports)
-	c.Remember(servicesKind, name, value)
-	return a, value, nil
+	c.Remember(servicesKind, name, types.NewService(name, id, config.Ports))
+	return a, types.NewService(name, id, config.Ports), nil
 }
 
 // texts lists the texts in which references are filled in.
 func (a addition) texts() []string {
 	texts := slices.Concat([]string{a.name}, a.config.Entrypoint, a.config.Cmd, slices.Sorted(maps.Values(a.config.Env)))
 	if a.ready != nil {
-		texts = append(texts, a.ready.Recipe.Texts()...)
+		texts = append(append(texts, a.ready.Recipe.Texts()...), plan.TextsIn(a.ready.Condition.Target)...)
 	}
 	return texts
 }
@@ -107,6 +111,13 @@ func (a addition) effects() plan.Effects {
 	e := plan.Effects{
 		Reads:  plan.ReferenceKeys(a.texts()...),
 		Writes: []plan.Key{plan.ServiceKey(a.name), plan.ValueKey(a.valueID)},
+
+		Addresses: map[plan.Key]plan.Key{plan.ValueKey(a.valueID): plan.ServiceKey(a.name)},
+		Texts:     a.texts(),
+		Leaves:    map[plan.Key]plan.Condition{plan.ServiceKey(a.name): plan.Runs},
+	}
+	if a.config.Image.Ref != "" {
+		e.Reads = append(e.Reads, plan.ImageKey(a.config.Image.Ref))
 	}
 	for _, mount := range a.config.Files {
 		for _, artifact := range mount.Artifacts {
@@ -123,12 +134,15 @@ func (a addition) validate(f *plan.Forecast) []error {
 	errs := f.AddService(a.name, a.config)
 	if a.ready != nil {
 		if probe, ok := a.ready.Recipe.(recipe.HTTP); ok {
-			if _, err := f.Port(a.name, probe.PortID); err != nil {
-				errs = append(errs, err)
-			}
+			errs = append(errs, one(checkRequest(f, a.name, probe))...)
 		}
+		errs = append(errs, recipe.Check(a.ready.Recipe)...)
 	}
 	return errs
+}
+
+func (a addition) outline() plan.OutlineService {
+	return plan.OutlineService{Name: a.name, Config: a.config, ValueID: a.valueID}
 }
 
 // fill replaces the references of the config.
@@ -160,7 +174,9 @@ func (a addition) readiness(x *plan.Execution) func(context.Context, *enclave.Se
 		return nil
 	}
 	return func(ctx context.Context, service *enclave.Service) error {
-		_, err := a.ready.Run(ctx, x.Enclave, service.Name, x.Values.Text)
+		wait := *a.ready
+		wait.Progress = x.Progress
+		_, err := wait.Run(ctx, x.Enclave, service.Name, x.Values)
 		return err
 	}
 }

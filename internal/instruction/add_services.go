@@ -3,6 +3,7 @@ package instruction
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -35,7 +36,7 @@ func (*namedConfigs) Wants() string { return "dict of string to ServiceConfig" }
 func (n *namedConfigs) UnpackStar(v starlark.Value) error {
 	dict, ok := v.(*starlark.Dict)
 	if !ok {
-		return fmt.Errorf("must be a dict, not %s", v.Type())
+		return fmt.Errorf("must be a dict, not %s", lang.Describe(v))
 	}
 	if dict.Len() == 0 {
 		return fmt.Errorf("must not be empty")
@@ -43,7 +44,7 @@ func (n *namedConfigs) UnpackStar(v starlark.Value) error {
 	wrong := &lang.ArgsError{}
 	for _, item := range dict.Items() {
 		name, ok := starlark.AsString(item[0])
-		if !ok || name == "" {
+		if !ok {
 			wrong.Add("", fmt.Errorf("must have names as keys, not %s", item[0]))
 			continue
 		}
@@ -58,7 +59,7 @@ func (n *namedConfigs) UnpackStar(v starlark.Value) error {
 }
 
 func buildAddServices(c *lang.Call, a *addServicesArgs) (plan.Step, starlark.Value, error) {
-	step := &addServices{}
+	step := &addServices{force: a.ForceUpdate}
 	result := starlark.NewDict(len(a.Configs))
 	names := make([]string, 0, len(a.Configs))
 	for _, named := range a.Configs {
@@ -79,15 +80,19 @@ func buildAddServices(c *lang.Call, a *addServicesArgs) (plan.Step, starlark.Val
 // addServices adds a batch of services.
 type addServices struct {
 	called
-	additions []addition
+	additions []*addition
+	force     bool
 }
 
 // Effects are those of all additions.
 func (s *addServices) Effects() plan.Effects {
-	var all plan.Effects
+	all := plan.Effects{Addresses: map[plan.Key]plan.Key{}, Leaves: map[plan.Key]plan.Condition{}}
 	for _, a := range s.additions {
 		e := a.effects()
 		all.Reads, all.Writes = append(all.Reads, e.Reads...), append(all.Writes, e.Writes...)
+		all.Texts = append(all.Texts, e.Texts...)
+		maps.Copy(all.Addresses, e.Addresses)
+		maps.Copy(all.Leaves, e.Leaves)
 	}
 	return all
 }
@@ -101,17 +106,31 @@ func (s *addServices) Validate(f *plan.Forecast) []error {
 	return errs
 }
 
+// Outline shows the services, of their images no more than the names.
+func (s *addServices) Outline(o *plan.Outline) {
+	for _, a := range s.additions {
+		shown := a.outline()
+		shown.ImageNameOnly = true
+		o.AddService(shown)
+	}
+}
+
 // Execute adds the batch.
 func (s *addServices) Execute(ctx context.Context, x *plan.Execution) (plan.Outcome, error) {
-	configs := make([]enclave.NamedConfig, len(s.additions))
+	var configs []enclave.NamedConfig
+	var added []*addition
 	ready := map[string]func(context.Context, *enclave.Service) error{}
-	for i, a := range s.additions {
-		var err error
-		if configs[i], err = a.fill(x.Values); err != nil {
+	for _, a := range s.additions {
+		if x.Kept != nil && x.Kept(plan.ServiceKey(a.name)) {
+			continue
+		}
+		config, err := a.fill(x.Values)
+		if err != nil {
 			return plan.Outcome{}, err
 		}
+		configs, added = append(configs, config), append(added, a)
 		if check := a.readiness(x); check != nil {
-			ready[configs[i].Name] = check
+			ready[config.Name] = check
 		}
 	}
 	options := enclave.AddOptions{Progress: x.Progress, Parallelism: x.Parallelism}
@@ -127,17 +146,18 @@ func (s *addServices) Execute(ctx context.Context, x *plan.Execution) (plan.Outc
 	if err != nil {
 		return plan.Outcome{}, err
 	}
-	return s.outcome(x.Values, services)
+	return batchOutcome(x.Values, added, services)
 }
 
-// outcome fills the value slots and tells what was added, in the script's order.
-func (s *addServices) outcome(values *plan.Values, services []*enclave.Service) (plan.Outcome, error) {
+// batchOutcome fills the value slots and tells what was added, in the script's
+// order.
+func batchOutcome(values *plan.Values, additions []*addition, services []*enclave.Service) (plan.Outcome, error) {
 	byName := map[string]*enclave.Service{}
 	for _, service := range services {
 		byName[service.Name] = service
 	}
 	text := fmt.Sprintf("Successfully added the following '%d' services:", len(services))
-	for _, a := range s.additions {
+	for _, a := range additions {
 		service, ok := byName[a.name]
 		if !ok {
 			return plan.Outcome{}, fmt.Errorf("service %q is missing from the batch that was added", a.name)

@@ -17,7 +17,8 @@ type getClusterTypeArgs struct {
 
 func buildGetClusterType(c *lang.Call, _ *getClusterTypeArgs) (plan.Step, starlark.Value, error) {
 	kind := c.ClusterType()
-	call := c.Plan("Fetching cluster type '%s'", kind)
+	call := c.Plan("")
+	call.Description = fmt.Sprintf("Fetching cluster type '%s'", kind) // whatever the script says
 	return &getClusterType{called{call}, kind}, starlark.String(kind), nil
 }
 

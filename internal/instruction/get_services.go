@@ -22,9 +22,13 @@ func buildGetServices(c *lang.Call, _ *getServicesArgs) (plan.Step, starlark.Val
 	}
 	names := slices.Sorted(maps.Keys(services))
 	values := make([]starlark.Value, len(names))
+	known := make([]knownService, len(names))
 	for i, name := range names {
-		values[i] = services[name]
+		known[i] = services[name]
+		if values[i], err = lang.Copy(known[i].value); err != nil {
+			return nil, nil, err
+		}
 	}
 	const text = "Fetching services"
-	return &getServices{called{c.Plan(text)}, names, text}, starlark.NewList(values), nil
+	return &getServices{called{c.Plan(text)}, known, text}, starlark.NewList(values), nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lepto-dev/lepto/internal/artifact"
 	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/fault"
@@ -66,9 +67,10 @@ func newEnclave(t *testing.T) *enclave.Enclave {
 	t.Helper()
 	be := memory.New(memory.Options{
 		Commands: map[string]memory.Program{
-			"web":   web,
-			"two":   func(_ context.Context, p *memory.Proc) int { fmt.Fprint(p.Stdout, "a\nb"); return 0 },
-			"fails": func(_ context.Context, p *memory.Proc) int { fmt.Fprintln(p.Stderr, "no such table"); return 3 },
+			"web":    web,
+			"two":    func(_ context.Context, p *memory.Proc) int { fmt.Fprint(p.Stdout, "a\nb"); return 0 },
+			"fails":  func(_ context.Context, p *memory.Proc) int { fmt.Fprintln(p.Stderr, "no such table"); return 3 },
+			"quoted": func(_ context.Context, p *memory.Proc) int { fmt.Fprint(p.Stdout, "a \"quoted\"\nline"); return 0 },
 			"json": func(_ context.Context, p *memory.Proc) int {
 				fmt.Fprint(p.Stdout, `{"a": [1, 2], "b": null}`)
 				return 0
@@ -80,7 +82,11 @@ func newEnclave(t *testing.T) *enclave.Enclave {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manager, err := enclave.NewManager(store, be, enclave.Deps{})
+	artifacts, err := artifact.Open(filepath.Join(t.TempDir(), "artifacts"), artifact.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager, err := enclave.NewManager(store, be, enclave.Deps{Artifacts: artifacts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,24 +109,51 @@ func newEnclave(t *testing.T) *enclave.Enclave {
 // is that of the first step that fails, after the results before it.
 func execute(t *testing.T, e *enclave.Enclave, script string) ([]string, error) {
 	t.Helper()
+	return executePackage(t, e, source.OpenScript("test.star", "def run(plan):\n"+script))
+}
+
+// executePackage is execute for a package.
+func executePackage(t *testing.T, e *enclave.Enclave, p *source.Package) ([]string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), bound, fault.ErrTimeout)
 	defer cancel()
 	host := lang.NewHost(All(), types.All())
-	p := source.OpenScript("test.star", "def run(plan):\n"+script)
-	made, err := host.Interpret(ctx, lang.Request{Package: p, Enclave: enclaveView{e}})
+	made, err := host.Interpret(ctx, lang.Request{Package: p, Enclave: enclaveView{e}, NewArtifactName: e.ArtifactName})
 	if err != nil {
 		t.Fatal(lang.LegacyText(err))
 	}
 	services := map[string]map[string]enclave.Port{}
+	var tasks []string
 	for _, s := range e.Services() {
+		if s.Config.Task {
+			tasks = append(tasks, s.Name)
+		}
 		services[s.Name] = s.Config.Ports
 	}
-	if errs := plan.Validate(made.Steps, plan.NewForecast(plan.ForecastInput{Services: services})); len(errs) > 0 {
+	in := plan.ForecastInput{Services: services, Tasks: tasks}
+	for _, a := range e.Artifacts() {
+		in.Artifacts = append(in.Artifacts, a.Name)
+	}
+	if errs := plan.Validate(made.Steps, plan.NewForecast(in)); len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	x := &plan.Execution{Enclave: e, Values: plan.NewValues(e.LoadValue, e.StoreValue), Parallelism: 2, Progress: func(string) {}}
+	later := func(what string, do func() error) {
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	x := &plan.Execution{Enclave: e, Values: plan.NewValues(e.LoadValue, e.StoreValue), Parallelism: 2, Progress: func(string) {}, Later: later}
 	var results []string
 	for _, step := range made.Steps {
+		if fetcher, ok := step.(plan.Fetcher); ok {
+			release, err := fetcher.Fetch(ctx, e, nil)
+			if err != nil {
+				return results, err
+			}
+			if release != nil {
+				defer release()
+			}
+		}
 		outcome, err := step.Execute(ctx, x)
 		if err != nil {
 			return results, err
@@ -213,6 +246,26 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// TestAssertAndVerify shows that both names judge alike, each in its own words.
+func TestAssertAndVerify(t *testing.T) {
+	e := newEnclave(t)
+	for _, c := range []struct{ value, assertion, target, fails string }{
+		{`"a"`, "==", `"a"`, ""}, {`"a"`, "!=", `"a"`, " failed"}, {`"9"`, ">", `"1449"`, ""}, {`"9"`, "<=", `"1449"`, " failed"},
+		{`"0"`, "==", "0", "the types differ"}, {`"0"`, "!=", "0", "the types differ"},
+		{`"a"`, "IN", `["a"]`, ""}, {`"a"`, "NOT_IN", `("a",)`, " failed"}, {`"k"`, "IN", `{"k": 1}`, ""}, {`"1"`, "NOT_IN", "[1]", ""},
+	} {
+		for name, word := range map[string]string{"assert": "assertion", "verify": "verification"} {
+			results, err := execute(t, e, fmt.Sprintf("    plan.%s(%s, %q, %s)\n", name, c.value, c.assertion, c.target))
+			if c.fails == "" && (err != nil || !strings.EqualFold(strings.Fields(results[0])[0], word)) {
+				t.Errorf("%s %v: got %q %v", name, c, results, err)
+			}
+			if c.fails != "" && (err == nil || !strings.HasPrefix(fault.From(err, "none").Summary, word) || !strings.Contains(err.Error(), c.fails)) {
+				t.Errorf("%s %v: got %v", name, c, err)
+			}
+		}
+	}
+}
+
 func TestRequests(t *testing.T) {
 	e := newEnclave(t)
 	got, err := execute(t, e, `
@@ -252,14 +305,13 @@ func TestFailures(t *testing.T) {
 		{"no code", `plan.exec("web", ExecRecipe(["true"]), acceptable_codes = [])`, "E0510", "acceptable_codes is empty"},
 		{"empty command", `plan.exec("web", ExecRecipe([]))`, "E0503", "the command is empty"},
 		{"value of a failed exec", `plan.print(plan.exec("web", ExecRecipe(["true"], extract = {"x": "fromjson"}))["output"])`, "E0505", "it finds nothing"},
-		{"jq", `plan.exec("web", ExecRecipe(["true"], extract = {"x": "]"}))`, "E0505", `extract "x" with the jq query "]"`},
 		{"status", `plan.request("web", GetHttpRequestRecipe("http", "/missing"))`, "E0511", "was answered with status 404"},
 		{"no JSON", `plan.request("web", GetHttpRequestRecipe("http", "/missing", extract = {"x": "."}), acceptable_codes = [404])`, "E0506", "its body is no JSON"},
 		{"led away", `plan.request("web", GetHttpRequestRecipe("http", "/away"))`, "E0509", "leads to example.org, which is no service of this enclave"},
 		{"assertion", `plan.verify("a", "==", "b")`, "E0507", `verification failed '"a"' '==' '"b"'`},
 		{"types", `plan.verify("0", "!=", 0)`, "E0507", "the types differ: string and int"},
 		{"wait", `plan.wait("web", GetHttpRequestRecipe("http", "/missing"), "code", "==", 200, interval = "5ms", timeout = "50ms")`, "E0312", `service "web" did not become ready within 50ms`},
-		{"field", `plan.wait("web", GetHttpRequestRecipe("http", "/"), "nope", "==", 200, interval = "5ms", timeout = "1ms")`, "E0312", `the result has no field "nope"`},
+		{"field", `plan.wait("web", GetHttpRequestRecipe("http", "/"), "nope", "==", 200, interval = "5ms", timeout = "30s")`, "E0508", `the result has no field "nope"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -271,6 +323,41 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a service whose process has ended is asked fails at once, with the cause.
+func TestUseOfAnEndedService(t *testing.T) {
+	for name, script := range map[string]string{
+		"wait":            `plan.wait("gone", ExecRecipe(["false"]), "code", "==", 0, timeout = "1h")`,
+		"wait by request": `plan.wait("gone", GetHttpRequestRecipe("http", "/"), "code", "==", 200, timeout = "1h")`,
+		"exec": `plan.stop_service("gone")
+    plan.exec("gone", ExecRecipe(["true"]))`,
+		"request": `plan.stop_service("gone")
+    plan.request("gone", GetHttpRequestRecipe("http", "/"))`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnclave(t)
+			_, err := execute(t, e, `
+    plan.add_service("gone", ServiceConfig("crash", ports = {"http": PortSpec(80, wait = None)}))
+    `+script+"\n")
+			f := fault.From(err, "none")
+			if f.Code != "E0347" || !strings.HasPrefix(f.Summary, `service "gone" is not running: it `) {
+				t.Errorf("got %s %v", f.Code, err)
+			}
+			if evidence := fmt.Sprint(f.Evidence); !strings.Contains(script, "stop") && !strings.Contains(evidence, "crashed on purpose") {
+				t.Errorf("its log is not shown: %s", evidence)
+			}
+		})
+	}
+	t.Run("ready condition", func(t *testing.T) {
+		_, err := execute(t, newEnclave(t), `
+    plan.add_service("gone", ServiceConfig("crash", ready_conditions = ReadyCondition(ExecRecipe(["false"]), "code", "==", 0, timeout = "1h")))
+`)
+		if f := fault.From(err, "none"); f.Code != "E0330" || !strings.Contains(f.Summary, "exited with code 1 before it was ready") {
+			t.Errorf("got %s %v", f.Code, err)
+		}
+	})
 }
 
 // A service that never becomes ready fails the batch, which is taken back.

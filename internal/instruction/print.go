@@ -29,8 +29,10 @@ type printStep struct {
 	text string
 }
 
-// Effects: it reads the values in its text.
-func (s *printStep) Effects() plan.Effects { return plan.Effects{Reads: plan.ReferenceKeys(s.text)} }
+// Effects: it reads the values in its text, and says it at its place.
+func (s *printStep) Effects() plan.Effects {
+	return plan.Effects{Reads: plan.ReferenceKeys(s.text), Order: plan.Tell}
+}
 
 // Validate has nothing to check.
 func (s *printStep) Validate(*plan.Forecast) []error { return nil }

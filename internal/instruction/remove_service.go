@@ -29,11 +29,15 @@ type removeService struct {
 
 // Effects: it ends the service.
 func (s *removeService) Effects() plan.Effects {
-	return plan.Effects{Writes: []plan.Key{plan.ServiceKey(s.name)}}
+	key := plan.ServiceKey(s.name)
+	return plan.Effects{Writes: []plan.Key{key}, Leaves: map[plan.Key]plan.Condition{key: plan.Gone}}
 }
 
 // Validate checks that the service is there, and frees its name.
 func (s *removeService) Validate(f *plan.Forecast) []error { return one(f.RemoveService(s.name)) }
+
+// Outline takes the service out.
+func (s *removeService) Outline(o *plan.Outline) { o.RemoveService(s.name) }
 
 // Execute removes it.
 func (s *removeService) Execute(ctx context.Context, x *plan.Execution) (plan.Outcome, error) {

@@ -28,7 +28,8 @@ type startService struct {
 
 // Effects: it changes the service.
 func (s *startService) Effects() plan.Effects {
-	return plan.Effects{Writes: []plan.Key{plan.ServiceKey(s.name)}}
+	key := plan.ServiceKey(s.name)
+	return plan.Effects{Writes: []plan.Key{key}, Leaves: map[plan.Key]plan.Condition{key: plan.Runs}}
 }
 
 // Validate checks that the service is there.

@@ -28,7 +28,8 @@ type stopService struct {
 
 // Effects: it changes the service.
 func (s *stopService) Effects() plan.Effects {
-	return plan.Effects{Writes: []plan.Key{plan.ServiceKey(s.name)}}
+	key := plan.ServiceKey(s.name)
+	return plan.Effects{Writes: []plan.Key{key}, Leaves: map[plan.Key]plan.Condition{key: plan.Stopped}}
 }
 
 // Validate checks that the service is there.

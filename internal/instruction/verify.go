@@ -3,6 +3,7 @@ package instruction
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"go.starlark.net/starlark"
 
@@ -22,7 +23,7 @@ type verifyArgs struct {
 }
 
 // Validate checks that IN has something to look in.
-func (a *verifyArgs) Validate() error { return recipe.CheckAssertion(a.Assertion, a.Target.Value) }
+func (a *verifyArgs) Validate() error { return a.Target.Fits(a.Assertion) }
 
 func buildVerify(c *lang.Call, a *verifyArgs) (plan.Step, starlark.Value, error) {
 	return newVerify(c, a, "Verification")
@@ -46,13 +47,10 @@ type verify struct {
 	word      string
 }
 
-// Effects: it reads the values it compares.
+// Effects: it reads the values it compares. What comes after it is not to happen
+// if it fails.
 func (s *verify) Effects() plan.Effects {
-	texts := []string{s.value}
-	if target, ok := starlark.AsString(s.target); ok {
-		texts = append(texts, target)
-	}
-	return plan.Effects{Reads: plan.ReferenceKeys(texts...)}
+	return plan.Effects{Reads: plan.ReferenceKeys(append(plan.TextsIn(s.target), s.value)...), Order: plan.Gate}
 }
 
 // Validate has nothing to check.
@@ -64,13 +62,11 @@ func (s *verify) Execute(_ context.Context, x *plan.Execution) (plan.Outcome, er
 	if err != nil {
 		return plan.Outcome{}, err
 	}
-	target := s.target
-	if text, ok := starlark.AsString(target); ok {
-		if target, err = x.Values.Typed(text); err != nil {
-			return plan.Outcome{}, err
-		}
+	target, err := x.Values.Value(s.target)
+	if err != nil {
+		return plan.Outcome{}, err
 	}
-	if err := recipe.Assert(value, s.assertion, target); err != nil {
+	if err := recipe.AssertAs(strings.ToLower(s.word), value, s.assertion, target); err != nil {
 		return plan.Outcome{}, err
 	}
 	return plan.Outcome{Text: fmt.Sprintf("%s succeeded. Value is '%s'.", s.word, value)}, nil

@@ -43,9 +43,11 @@ func (a *waitArgs) Validate() error {
 		}
 	}
 	if a.interval <= 0 {
-		return errors.New("interval must be above zero")
+		wrong := &lang.ArgsError{}
+		wrong.Add("interval", errors.New("must be above zero"))
+		return wrong
 	}
-	return recipe.CheckAssertion(a.Assertion, a.Target.Value)
+	return a.Target.Fits(a.Assertion)
 }
 
 func buildWait(c *lang.Call, a *waitArgs) (plan.Step, starlark.Value, error) {
@@ -55,7 +57,7 @@ func buildWait(c *lang.Call, a *waitArgs) (plan.Step, starlark.Value, error) {
 		wait: recipe.Wait{
 			Recipe:    a.Recipe.Recipe,
 			Condition: recipe.Condition{Field: a.Field, Assertion: a.Assertion, Target: a.Target.Value},
-			Interval:  a.interval, Timeout: a.timeout,
+			Interval:  a.interval, Timeout: max(a.timeout, 0),
 		},
 	}
 	return step, references(step.valueID, step.wait.Recipe.Fields()), nil
@@ -69,24 +71,28 @@ type waitStep struct {
 	wait    recipe.Wait
 }
 
-// Effects are those of a recipe.
+// Effects: a wait only looks, and holds up what comes after it.
 func (s *waitStep) Effects() plan.Effects {
-	return plan.Effects{
-		Reads:  plan.ReferenceKeys(s.wait.Recipe.Texts()...),
-		Writes: []plan.Key{plan.ServiceKey(s.service), plan.ValueKey(s.valueID)},
-	}
+	e := probeEffects(s.service, s.wait.Recipe, s.valueID)
+	e.Reads = append(e.Reads, plan.ReferenceKeys(plan.TextsIn(s.wait.Condition.Target)...)...)
+	e.Order = plan.Hold
+	return e
 }
 
 // Validate checks that the service, and for a request its port, is there.
 func (s *waitStep) Validate(f *plan.Forecast) []error {
-	return one(checkProbe(f, s.service, s.wait.Recipe))
+	return append(one(checkProbe(f, s.service, s.wait.Recipe)), recipe.Check(s.wait.Recipe)...)
 }
 
-// Execute waits.
+// Execute waits, for as long as there is a process to wait for.
 func (s *waitStep) Execute(ctx context.Context, x *plan.Execution) (plan.Outcome, error) {
-	waited, err := s.wait.Run(ctx, x.Enclave, s.service, x.Values.Text)
+	wait := s.wait
+	wait.Progress = x.Progress
+	running, letGo := x.Enclave.WhileRuns(ctx, s.service)
+	defer letGo()
+	waited, err := wait.Run(running, x.Enclave, s.service, x.Values)
 	if err != nil {
-		return plan.Outcome{}, err
+		return plan.Outcome{}, seen(ctx, x, s.service, err)
 	}
 	if err := x.Values.Set(s.valueID, waited.Result.Fields); err != nil {
 		return plan.Outcome{}, err

@@ -1,8 +1,10 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/enclave"
@@ -43,23 +45,32 @@ func (f *Forecast) checkPortIDs(service string, ports map[string]enclave.Port) [
 
 func (f *Forecast) checkPersistent(files []enclave.FileMount) []error {
 	var errs []error
+	pattern, rule := wideName, "letters, digits, '-' and '_', at most 63"
+	if f.in.StrictNames {
+		pattern, rule = strictName, "lower-case letters, digits and '-', a letter first and no '-' last, at most 63"
+	}
 	for _, mount := range files {
-		if key := mount.PersistentKey; key != "" && !wideName().MatchString(key) {
+		if key := mount.PersistentKey; key != "" && !pattern().MatchString(key) {
 			errs = append(errs, fault.New("E0308", "persistent key %q at %q is not allowed", key, mount.Path).
-				WithHint("a persistent key has letters, digits, '-' and '_', at most 63"))
+				WithHint("a persistent key has %s", rule))
 		}
 	}
 	return errs
 }
 
-func (f *Forecast) checkArtifacts(service string, files []enclave.FileMount) []error {
+// checkArtifacts checks what a service or task (kind) mounts.
+func (f *Forecast) checkArtifacts(kind, name string, files []enclave.FileMount) []error {
 	var errs []error
 	for _, mount := range files {
-		for _, name := range mount.Artifacts {
-			if err := f.Artifact(name); err != nil {
+		for _, artifact := range mount.Artifacts {
+			if err := f.Artifact(artifact); err != nil {
 				known := fault.From(err, "E0304")
-				errs = append(errs, fault.New("E0304", "service %q mounts at %q: %s", service, mount.Path, known.Summary).
-					WithHint("%s", known.Hint))
+				hint := known.Hint
+				if strings.ContainsAny(artifact, "/.") {
+					hint = fmt.Sprintf("files has names of files artifacts; plan.upload_files(%q) makes one of a path, and gives its name", artifact)
+				}
+				errs = append(errs, fault.New("E0304", "%s %q mounts at %q: %s", kind, name, mount.Path, known.Summary).
+					WithHint("%s", hint))
 			}
 		}
 	}
@@ -80,7 +91,7 @@ func (f *Forecast) checkResources(service string, cfg enclave.ServiceConfig) []e
 }
 
 // checkAbilities refuses what the backend can't do, with the reason it gives.
-func (f *Forecast) checkAbilities(service string, cfg enclave.ServiceConfig) []error {
+func (f *Forecast) checkAbilities(kind, name string, cfg enclave.ServiceConfig) []error {
 	caps := f.in.Capabilities
 	if caps.Abilities == nil {
 		return nil
@@ -107,9 +118,13 @@ func (f *Forecast) checkAbilities(service string, cfg enclave.ServiceConfig) []e
 		{cfg.PublishUDP, backend.AbilityPublishUDP, "published UDP ports"},
 	}
 	var errs []error
+	if cfg.Image.Nix {
+		errs = append(errs, fault.New("E0311", "%s %q asks for an image to be built with Nix, which the %s backend can't", kind, name, caps.Backend).
+			WithHint("build it before and name the image, or use ImageBuildSpec with a Dockerfile"))
+	}
 	for _, need := range needs {
 		if need.needed && !caps.Has(need.ability) {
-			err := fault.New("E0311", "service %q asks for %s, which the %s backend can't give here", service, need.what, caps.Backend)
+			err := fault.New("E0311", "%s %q asks for %s, which the %s backend can't give here", kind, name, need.what, caps.Backend)
 			if why := caps.Missing[need.ability]; why != "" {
 				err.WithHint("%s", why)
 			}

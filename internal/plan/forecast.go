@@ -17,6 +17,7 @@ import (
 type ForecastInput struct {
 	Services  map[string]map[string]enclave.Port // private ports by service name
 	UUIDs     map[string]string                  // service UUID to name; a service may be named by either
+	Tasks     []string                           // which of them are tasks that were left
 	Artifacts []string                           // names of files artifacts
 	// CPUMillis and MemoryMB are what the host has left for reservations
 	// (millicores, megabytes). 0 means unknown: then nothing is checked.
@@ -27,6 +28,8 @@ type ForecastInput struct {
 	// StrictNames refuses service names that are no DNS label and port ids that
 	// are no IANA service name, as the current dialect alone would.
 	StrictNames bool
+	// KeepTasks: tasks stay after their end, and can be used as services.
+	KeepTasks bool
 }
 
 // A Forecast is the enclave as it will be after the steps so far: what
@@ -34,6 +37,7 @@ type ForecastInput struct {
 type Forecast struct {
 	in        ForecastInput
 	services  map[string]map[string]enclave.Port
+	tasks     map[string]bool        // which of services are tasks
 	reserved  map[string]reservation // of services added by the plan
 	artifacts map[string]bool
 	made      map[string]bool // artifacts made by the plan
@@ -50,6 +54,7 @@ func NewForecast(in ForecastInput) *Forecast {
 	f := &Forecast{
 		in:        in,
 		services:  maps.Clone(in.Services),
+		tasks:     map[string]bool{},
 		reserved:  map[string]reservation{},
 		artifacts: map[string]bool{},
 		made:      map[string]bool{},
@@ -58,6 +63,9 @@ func NewForecast(in ForecastInput) *Forecast {
 	}
 	if f.services == nil {
 		f.services = map[string]map[string]enclave.Port{}
+	}
+	for _, name := range in.Tasks {
+		f.tasks[name] = true
 	}
 	for _, name := range in.Artifacts {
 		f.artifacts[name] = true
@@ -69,6 +77,7 @@ func NewForecast(in ForecastInput) *Forecast {
 // dialect allows, bounded to a DNS label's length).
 var (
 	wideName   = lazily(`^[a-zA-Z0-9-_]{1,63}$`)
+	taskName   = lazily(`^[a-zA-Z0-9-_][a-zA-Z0-9-_.]{0,62}$`)
 	strictName = lazily(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	strictPort = lazily(`^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$`)
 )
@@ -83,23 +92,24 @@ func lazily(expr string) func() *regexp.Regexp {
 // that later steps are not refused for want of it. A service that is there from
 // an earlier run is fine: it is updated. A second one of this plan is not.
 func (f *Forecast) AddService(name string, cfg enclave.ServiceConfig) []error {
-	errs := f.checkName(name)
+	errs := f.CheckSubnetwork(name, cfg.Subnetwork)
+	errs = append(errs, f.checkName(name)...)
 	errs = append(errs, f.checkPersistent(cfg.Files)...)
 	if _, twice := f.reserved[name]; twice {
 		errs = append(errs, fault.New("E0302", "service %q is added twice in this plan", name).
 			WithHint("give it another name, or remove_service first"))
 	}
-	errs = append(errs, f.checkArtifacts(name, cfg.Files)...)
+	errs = append(errs, f.checkArtifacts("service", name, cfg.Files)...)
 	errs = append(errs, f.checkResources(name, cfg)...)
 	errs = append(errs, f.checkPortIDs(name, cfg.Ports)...)
-	errs = append(errs, enclave.CheckWaits(name, cfg)...)
-	errs = append(errs, f.checkAbilities(name, cfg)...)
+	errs = append(errs, f.checkAbilities("service", name, cfg)...)
 
 	if _, twice := f.reserved[name]; twice {
 		f.release(name)
 	}
 	f.reserve(name, reservation{cpu: cfg.MinCPU, mem: cfg.MinMemory})
 	f.services[name] = maps.Clone(cfg.Ports)
+	delete(f.tasks, name)
 	f.AddImage(cfg.Image)
 	return errs
 }
@@ -158,6 +168,15 @@ func (f *Forecast) byUUID(identifier string) (string, bool) {
 func (f *Forecast) HasService(identifier string) bool {
 	_, err := f.Service(identifier)
 	return err == nil
+}
+
+// Next gives the enclave as it is after the steps so far, as a later plan finds
+// it.
+func (f *Forecast) Next() ForecastInput {
+	next := f.in
+	next.Services = maps.Clone(f.services)
+	next.Artifacts = slices.Sorted(maps.Keys(f.artifacts))
+	return next
 }
 
 // ServiceNames lists the services at this point, sorted.

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"go.starlark.net/starlark"
 
@@ -51,6 +50,7 @@ func TestValuesKeepTypes(t *testing.T) {
 	fields := map[string]starlark.Value{
 		"s": starlark.String("a\"b\n\x00é"), "i": starlark.MakeInt(3), "f": starlark.Float(1), "b": starlark.True, "d": dict,
 		"inf": starlark.Float(math.Inf(-1)), "t": starlark.Tuple{starlark.MakeInt(1)},
+		"bytes": starlark.String("a\xff\xfe\"\\\n\x00é"),
 	}
 	d := disk{}
 	if err := NewValues(d.load, d.store).Set(id1, fields); err != nil {
@@ -109,6 +109,18 @@ func codes(errs []error) string {
 	return strings.Join(out, " ")
 }
 
+// TestForecastTaskNames: a task's name is a container's, and no dialect has a rule of its own for it.
+func TestForecastTaskNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"task-1": "", "Deploy_v1.2": "", "1": "", "": "E0301", ".a": "E0301", "a b": "E0301", "a/b": "E0301", strings.Repeat("a", 64): "E0301",
+	} {
+		f := NewForecast(ForecastInput{StrictNames: true})
+		if got := codes(f.RunTask(Task{Name: name})); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestForecastNames(t *testing.T) {
 	for name, want := range map[string][2]string{ // wide, strict
 		"a": {"", ""}, "a-b": {"", ""}, "my_service": {"", "E0301"}, "A": {"", "E0301"}, "-a": {"", "E0301"}, "1a": {"", "E0301"},
@@ -148,10 +160,6 @@ func TestForecastServices(t *testing.T) {
 	}
 	if got := codes(f.AddService("old", enclave.ServiceConfig{Ports: map[string]enclave.Port{"http": {}}})); got != "" {
 		t.Errorf("after its removal: %q", got)
-	}
-	sctp := map[string]enclave.Port{"a": {Transport: backend.SCTP}, "b": {Transport: backend.SCTP, Wait: time.Second}}
-	if got := codes(f.AddService("sig", enclave.ServiceConfig{Ports: sctp})); got != "E0336" {
-		t.Errorf("a wait for an SCTP port: %q", got)
 	}
 	_, err := f.Port("old", "htpt")
 	if fault := fault.From(err, ""); fault.Code != "E0305" || fault.Hint != `did you mean "http"?` {

@@ -23,7 +23,7 @@ func (e *StepError) Unwrap() error { return e.Fault }
 // §7.2).
 func (e *StepError) LegacyText() string {
 	return fmt.Sprintf("Error while validating instruction %s. The instruction can be found at %s\n\tCaused by: %s",
-		e.Call.Text, e.Call.At(), e.Fault.Summary)
+		e.Call.Shown(), e.Call.At(), e.Fault.Summary)
 }
 
 // Validate checks the steps in order against the forecast, which it advances,
@@ -36,7 +36,7 @@ func Validate(steps []Step, forecast *Forecast) []error {
 		for _, err := range step.Validate(forecast) {
 			problem := *fault.From(err, "E0300")
 			problem.WithFrames(call.Stack...)
-			problem.WithEvidence("in the call", call.Text)
+			problem.WithEvidence("in the call", call.Shown())
 			all = append(all, &StepError{Call: call, Fault: &problem})
 		}
 	}

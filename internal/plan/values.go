@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -159,17 +160,30 @@ func (v *Values) read(id string) (map[string]starlark.Value, error) {
 }
 
 // valueText is the Starlark text of a value, such that evalValue gives it back.
+// A text that is no UTF-8, such as the output of a command may be, has no literal
+// in Starlark: it is written as raw(b"…"). Only outputs and bodies are such texts;
+// what is extracted from them is not.
 func valueText(value starlark.Value) string {
-	if s, ok := value.(starlark.String); ok {
-		return syntax.Quote(string(s), false)
+	s, ok := value.(starlark.String)
+	switch {
+	case !ok:
+		return value.String()
+	case !utf8.ValidString(string(s)):
+		return "raw(" + syntax.Quote(string(s), true) + ")"
 	}
-	return value.String()
+	return syntax.Quote(string(s), false)
 }
 
-// specialFloats are the names in the text of floats that are no numbers.
-var specialFloats = starlark.StringDict{
+// valueNames are the names in the texts of values: those of floats that are no
+// numbers, and raw, the text of some bytes.
+var valueNames = starlark.StringDict{
 	"inf": starlark.Float(math.Inf(1)),
 	"nan": starlark.Float(math.NaN()),
+	"raw": starlark.NewBuiltin("raw", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		var bytes starlark.Bytes
+		err := starlark.UnpackPositionalArgs(b.Name(), args, kwargs, 1, &bytes)
+		return starlark.String(bytes), err
+	}),
 }
 
 // evalValue reads what valueText wrote. The text is our own, but it is read with
@@ -177,7 +191,7 @@ var specialFloats = starlark.StringDict{
 func evalValue(text string) (starlark.Value, error) {
 	thread := &starlark.Thread{Name: "value"}
 	thread.SetMaxExecutionSteps(10_000_000)
-	value, err := starlark.EvalOptions(&syntax.FileOptions{}, thread, "value", text, specialFloats)
+	value, err := starlark.EvalOptions(&syntax.FileOptions{}, thread, "value", text, valueNames)
 	if err != nil {
 		return nil, err
 	}
