@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -62,9 +63,24 @@ func (e *Enclave) AddServices(ctx context.Context, configs []NamedConfig, opts A
 // addition is one service on its way.
 type addition struct {
 	row    *serviceRow
-	old    bool  // it replaces one
-	intact bool  // the one it replaces was not touched, and holds again
-	err    error // why it failed
+	old    bool // it replaces one
+	intact bool // the one it replaces was not touched, and holds again
+
+	mu  sync.Mutex
+	err error // why it failed
+}
+
+// fail notes why it failed; nil is no reason.
+func (a *addition) fail(why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = why
+}
+
+func (a *addition) failed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err != nil
 }
 
 func (e *Enclave) add(ctx context.Context, configs []NamedConfig, opts AddOptions, batch bool) ([]*Service, error) {
@@ -76,9 +92,6 @@ func (e *Enclave) add(ctx context.Context, configs []NamedConfig, opts AddOption
 			return nil, fault.New("E0353", "service %q is in this batch twice", c.Name)
 		}
 		names[i] = c.Name
-		if err := errors.Join(CheckWaits(c.Name, c.Config)...); err != nil {
-			return nil, err
-		}
 	}
 	release, err := e.claims.names(ctx, names...)
 	if err != nil {
@@ -93,9 +106,15 @@ func (e *Enclave) add(ctx context.Context, configs []NamedConfig, opts AddOption
 	if err != nil {
 		return nil, err
 	}
-	e.work(ctx, handle, additions, opts)
+	if err := e.shapeAhead(ctx, handle, additions); err != nil {
+		for _, a := range additions {
+			a.err, a.intact = e.startFault(ctx, handle, a.row, err), a.old
+		}
+	} else {
+		e.work(ctx, handle, additions, opts, batch)
+	}
 	if err := e.conclude(ctx, handle, additions, batch); err != nil {
-		return nil, err
+		return nil, errors.Join(err, e.reshapeAfter(ctx))
 	}
 	out := make([]*Service, len(additions))
 	for i, a := range additions {
@@ -115,6 +134,7 @@ func (e *Enclave) intend(ctx context.Context, handle backend.Enclave, configs []
 			Name: config.Name, UUID: e.m.deps.NewID(), Config: config.Config,
 			Phase: phaseIntended, Created: e.m.deps.Now().UTC(),
 		}
+		row.Making = row.UUID
 		previous := e.serviceRow(config.Name)
 		if previous != nil {
 			status, err := handle.Inspect(ctx, backend.ServiceName(config.Name))
@@ -124,9 +144,12 @@ func (e *Enclave) intend(ctx context.Context, handle backend.Enclave, configs []
 			row.UUID, row.Address = previous.UUID, previous.Address
 			row.Phase, row.Previous, row.Ran = phaseReplacing, previous, err == nil && status.Running()
 		}
-		if _, err := e.spec(row); err != nil {
+		var release func()
+		var err error
+		if row.Trees, release, err = e.pinTrees(config.Name, config.Config); err != nil {
 			return nil, err
 		}
+		defer release() // once the rows are written, they keep the trees
 		additions[i] = &addition{row: row, old: previous != nil}
 		c.put = append(c.put, row)
 	}
@@ -136,40 +159,59 @@ func (e *Enclave) intend(ctx context.Context, handle backend.Enclave, configs []
 	return additions, nil
 }
 
-// work starts the services: those that replace another first, then the new ones.
-func (e *Enclave) work(ctx context.Context, handle backend.Enclave, additions []*addition, opts AddOptions) {
-	workers := opts.Parallelism
+// work starts the services, those that replace another first, and waits for their
+// ports. Once all of them run, they are asked whether they are ready: a service
+// may need another one of the batch for that. Of a batch of which one has failed,
+// no further ones are begun.
+func (e *Enclave) work(ctx context.Context, handle backend.Enclave, additions []*addition, opts AddOptions, batch bool) {
+	failed := func() bool {
+		return batch && slices.ContainsFunc(additions, func(a *addition) bool { return a.failed() })
+	}
+	start := func(a *addition) error { return e.bring(ctx, handle, a, opts) }
+	older := func(a *addition) bool { return a.old }
+	newer := func(a *addition) bool { return !a.old && !failed() }
+	e.each(additions, opts.Parallelism, older, start)
+	e.each(additions, opts.Parallelism, newer, start)
+	if opts.Ready == nil || failed() {
+		return
+	}
+	e.each(additions, opts.Parallelism, func(a *addition) bool { return !a.failed() }, func(a *addition) error {
+		return e.awaitReady(ctx, handle, a.row, opts)
+	})
+}
+
+// each does something to the additions of a choice, some at once. The choice is
+// made when it is an addition's turn.
+func (e *Enclave) each(additions []*addition, workers int, chosen func(*addition) bool, do func(*addition) error) {
 	if workers < 1 {
 		workers = defaultParallelism
 	}
-	for _, old := range []bool{true, false} {
-		var group errgroup.Group
-		group.SetLimit(workers)
-		for _, a := range additions {
-			if a.old == old {
-				group.Go(func() error {
-					a.err = e.bringGuarded(ctx, handle, a, opts)
-					return nil
-				})
+	var group errgroup.Group
+	group.SetLimit(workers)
+	for _, a := range additions {
+		group.Go(func() error {
+			if chosen(a) {
+				a.fail(e.guarded(a.row.Name, func() error { return do(a) }))
 			}
-		}
-		_ = group.Wait() // each error stays with its service
+			return nil
+		})
 	}
+	_ = group.Wait() // each error stays with its service
 }
 
-// bringGuarded is bring, where a broken invariant fails the one service: it runs
-// in a goroutine of its own, whose panic would end the engine.
-func (e *Enclave) bringGuarded(ctx context.Context, handle backend.Enclave, a *addition, opts AddOptions) (err error) {
+// guarded does something in a goroutine of its own, whose panic would end the
+// engine: a broken invariant fails the one service.
+func (e *Enclave) guarded(service string, do func() error) (err error) {
 	defer func() {
 		if broken := recover(); broken != nil {
-			e.m.deps.Logger.Error("a service's start panicked", "service", a.row.Name, "panic", broken, "stack", string(debug.Stack()))
-			err = fault.Internal(fmt.Sprintf("the start of service %q", a.row.Name), broken)
+			e.m.deps.Logger.Error("a service's start panicked", "service", service, "panic", broken, "stack", string(debug.Stack()))
+			err = fault.Internal(fmt.Sprintf("the start of service %q", service), broken)
 		}
 	}()
-	return e.bring(ctx, handle, a, opts)
+	return do()
 }
 
-// bring makes one service run and be ready.
+// bring makes one service run, with its ports open.
 func (e *Enclave) bring(ctx context.Context, handle backend.Enclave, a *addition, opts AddOptions) error {
 	name := backend.ServiceName(a.row.Name)
 	if ctx.Err() != nil {
@@ -189,14 +231,10 @@ func (e *Enclave) bring(ctx context.Context, handle backend.Enclave, a *addition
 	addressed.Address = address
 	a.row = &addressed
 	e.show(a.row)
-	spec, err := e.spec(a.row)
-	if err != nil {
-		return err
-	}
-	if err := handle.Start(ctx, spec); err != nil {
+	if err := handle.Start(ctx, e.spec(a.row)); err != nil {
 		return e.startFault(ctx, handle, a.row, err)
 	}
-	return e.await(ctx, handle, a.row, opts)
+	return e.awaitPorts(ctx, handle, a.row, opts)
 }
 
 // show makes a row visible here before its transaction: it only gains what is
@@ -239,10 +277,7 @@ func (e *Enclave) clear(ctx context.Context, handle backend.Enclave, a *addition
 // removing those that may not stay.
 func (e *Enclave) conclude(ctx context.Context, handle backend.Enclave, additions []*addition, batch bool) error {
 	failed := slices.DeleteFunc(slices.Clone(additions), func(a *addition) bool { return a.err == nil })
-	undoNew := ctx.Err() != nil || batch && slices.ContainsFunc(failed, func(a *addition) bool { return !a.old })
-	if len(failed) == 0 {
-		undoNew = false
-	}
+	undoNew := len(failed) > 0 && (batch || ctx.Err() != nil)
 	undo, cancel := lastWill(ctx)
 	defer cancel()
 	var c change
@@ -266,7 +301,8 @@ func (e *Enclave) conclude(ctx context.Context, handle backend.Enclave, addition
 	if err := e.change("services done", c); err != nil {
 		return errors.Join(append(left, err)...)
 	}
-	return combine(failed, left, len(additions), undoNew)
+	e.m.collect()
+	return combine(failed, left, len(additions), undoNew && slices.ContainsFunc(additions, func(a *addition) bool { return !a.old }))
 }
 
 // settle enters a service that is there to stay, well or failed.

@@ -12,7 +12,10 @@ import (
 
 // ServiceConfig is a service as a plan asks for it, all references resolved.
 type ServiceConfig struct {
-	Image      Image             `json:"image"`
+	Image Image `json:"image"`
+	// Task: it is the container of a task. What it is started with only waits;
+	// Entrypoint tells what is run in it, for those who look at it.
+	Task       bool              `json:"task,omitempty"`
 	Ports      map[string]Port   `json:"ports,omitempty"`
 	Files      []FileMount       `json:"files,omitempty"` // sorted by path
 	Entrypoint []string          `json:"entrypoint,omitempty"`
@@ -38,7 +41,8 @@ type ServiceConfig struct {
 	GPUs          int               `json:"gpus,omitempty"`
 	Privileged    bool              `json:"privileged,omitempty"`
 	HostPID       bool              `json:"host_pid,omitempty"`
-	BindMounts    map[string]string `json:"bind_mounts,omitempty"` // host path to path inside
+	BindMounts    map[string]string `json:"bind_mounts,omitempty"`   // host path to path inside
+	FilesToMove   map[string]string `json:"files_to_move,omitempty"` // from paths to paths, before it starts
 	// Extra holds what only some backends read (tolerations, node selectors).
 	Tolerations   []Toleration      `json:"tolerations,omitempty"`
 	NodeSelectors map[string]string `json:"node_selectors,omitempty"`
@@ -48,6 +52,7 @@ type ServiceConfig struct {
 type Image struct {
 	Ref      string         `json:"ref"` // for a build, the tag
 	Build    *Build         `json:"build,omitempty"`
+	Nix      bool           `json:"nix,omitempty"` // to be built with Nix, which no backend does
 	Registry string         `json:"registry,omitempty"`
 	Username string         `json:"username,omitempty"`
 	Password backend.Secret `json:"-"`
@@ -55,6 +60,7 @@ type Image struct {
 
 // Build is an image built from a Dockerfile. Directories are on the engine's host.
 type Build struct {
+	Locator    string            `json:"locator,omitempty"` // of the context, as the plan names it
 	ContextDir string            `json:"context_dir"`
 	Dockerfile string            `json:"dockerfile"`
 	Target     string            `json:"target,omitempty"`

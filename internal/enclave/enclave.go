@@ -13,6 +13,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/link"
 )
 
 // stopGrace is what a process gets between the stop signal and SIGKILL.
@@ -27,27 +28,45 @@ type Enclave struct {
 	life context.Context // ends, with a cause, when the enclave is destroyed
 	end  context.CancelCauseFunc
 
-	claims claims
-	runs   chan struct{} // holds one token: the turn of a run
+	claims  claims
+	runs    chan struct{} // holds one token: the turn of a run
+	linking chan struct{} // holds one token: the turn of a change of connections
 
-	mu       sync.Mutex
-	record   enclaveRow
-	services map[string]*serviceRow // by name; rows are never changed in place
-	handle   backend.Enclave        // nil until opened
-	lost     bool                   // the backend holds nothing of it
+	mu        sync.Mutex
+	record    enclaveRow
+	services  map[string]*serviceRow // by name; rows are never changed in place
+	artifacts map[string]Artifact    // by name
+	handle    backend.Enclave        // nil until opened
+	lost      bool                   // the backend holds nothing of it
+	links     link.Topology
+	shaped    bool // the backend was told of connections
+
+	schedules     map[string]schedule // of faults that are pending, by id
+	faultWatchers map[*func(ScheduledFault)]bool
+	faulting      sync.WaitGroup // goroutines of schedules
 }
 
-func newEnclave(m *Manager, row enclaveRow, services []*serviceRow) *Enclave {
+func newEnclave(m *Manager, row enclaveRow, services []*serviceRow, artifacts []Artifact, links *link.Topology) *Enclave {
 	e := &Enclave{
 		m: m, uuid: row.UUID, record: row,
-		runs:     make(chan struct{}, 1),
-		services: map[string]*serviceRow{},
+		links:     link.Topology{Seed: row.linkSeed()},
+		runs:      make(chan struct{}, 1),
+		linking:   make(chan struct{}, 1),
+		services:  map[string]*serviceRow{},
+		artifacts: map[string]Artifact{},
+	}
+	if links != nil {
+		e.links, e.shaped = *links, true
 	}
 	e.life, e.end = context.WithCancelCause(context.Background())
 	for _, s := range services {
 		e.services[s.Name] = s
 	}
+	for _, a := range artifacts {
+		e.artifacts[a.Name] = a
+	}
 	e.runs <- struct{}{}
+	e.linking <- struct{}{}
 	return e
 }
 
@@ -248,6 +267,7 @@ const destroyWait = 30 * time.Second
 // destroy removes the enclave, cancelling what goes on in it.
 func (e *Enclave) destroy(ctx context.Context) error {
 	e.end(fault.New("E0345", "enclave %q was destroyed", e.Name()))
+	e.faulting.Wait() // they end with the enclave's life
 	waiting, cancel := context.WithTimeoutCause(ctx, destroyWait, fmt.Errorf("%w after %v", fault.ErrTimeout, destroyWait))
 	defer cancel()
 	release, err := e.claims.all(waiting)
@@ -260,13 +280,18 @@ func (e *Enclave) destroy(ctx context.Context) error {
 	if err := e.putRow("enclave removing", row); err != nil {
 		return err
 	}
+	// There is no way back from here: a client that leaves must not end it half way.
+	ctx = context.WithoutCancel(ctx)
 	if err := e.m.wipe(ctx, row); err != nil {
+		// Whoever asked may have gone; and the enclave stays listed until it is.
+		e.m.deps.Logger.Error("an enclave is not removed completely", "enclave", row.Name, "uuid", row.UUID, "err", err)
 		return fault.From(fmt.Errorf("destroy enclave %q: %w", row.Name, err), "E0348")
 	}
 	if err := e.m.store.deleteEnclave("enclave removed", row.UUID); err != nil {
 		return fmt.Errorf("enclave %q: %w", row.Name, err)
 	}
 	e.m.forget(e)
+	e.m.collect()
 	return nil
 }
 

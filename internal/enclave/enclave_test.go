@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest"
 	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
@@ -434,4 +436,29 @@ func TestTurnsOfRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
+}
+
+// TestDestroyOutlivesItsCaller: a client that leaves in the middle of a removal
+// does not end it; where it fails, the log tells.
+func TestDestroyOutlivesItsCaller(t *testing.T) {
+	var log bytes.Buffer
+	failing := backendtest.NewFailing(memory.New(memory.Options{}))
+	m := newTestManager(t, failing)
+	m.deps.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := m.Create(t.Context(), CreateSpec{Name: "away"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing.FailWith("Destroy", errors.New("stuck"))
+	if err := m.Destroy(t.Context(), "away"); err == nil || !strings.Contains(log.String(), "not removed completely") || !strings.Contains(log.String(), "stuck") {
+		t.Errorf("error %v, log %q", err, log.String())
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	failing.Fail("Destroy", func(backendtest.Call) error { leave(); return nil })
+	if err := m.Destroy(ctx, "away"); err != nil {
+		t.Errorf("the removal ended with its caller: %v", err)
+	}
+	if ids, err := failing.Backend.Enclaves(t.Context()); err != nil || len(ids) > 0 {
+		t.Errorf("left: %v, %v", ids, err)
+	}
 }

@@ -81,7 +81,7 @@ func (e *Enclave) waitFault(ctx context.Context, handle backend.Enclave, row *se
 			own.Summary = fmt.Sprintf("service %q is not ready: %s", row.Name, own.Summary)
 		}
 		own.Evidence = slices.Clone(own.Evidence)
-		f = &own
+		f = own.WithEvidence("ports it listens on", listeningLines(status.Listening)...)
 	}
 	if command := slices.Concat(status.Entrypoint, status.Cmd); len(command) > 0 {
 		f = f.WithEvidence("its command", strings.Join(quoteAll(command), " "))
@@ -172,6 +172,9 @@ func closedFault(row *serviceRow, w portWait, listening []backend.Listening) *fa
 	case len(same) > 0 && same[0].Addr.Addr().IsLoopback():
 		f = fault.New("E0332", "%s; it listens on %v only, which nothing outside the service can reach", never, same[0].Addr).
 			WithHint("make it listen on 0.0.0.0:%d", w.port.Number)
+	case len(same) > 0 && w.port.Application == "http":
+		f = fault.New("E0332", "%s; it listens on %v but does not answer an HTTP request", never, same[0].Addr).
+			WithHint("if it speaks something else, name that as its application_protocol, or wait = None")
 	case len(same) > 0:
 		f = fault.New("E0332", "%s; it listens on %v but takes no connections", never, same[0].Addr)
 	case len(others) > 0:

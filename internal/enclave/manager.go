@@ -15,23 +15,17 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lepto-dev/lepto/internal/artifact"
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
-
-// Artifacts finds the files of files artifacts.
-type Artifacts interface {
-	// Tree gives the directory, on the engine's host, that holds the tree of an
-	// enclave's artifact. fault.ErrNotFound if there is none of that name.
-	Tree(enclave, name string) (dir string, err error)
-}
 
 // Deps is what a Manager needs of the world. Zero fields get the real thing.
 type Deps struct {
 	Now       func() time.Time
 	NewID     func() string   // 32 lower-case hex digits
 	Random    func(n int) int // a number from 0 to n-1
-	Artifacts Artifacts       // nil: there are none
+	Artifacts *artifact.Store // nil: there are none
 	Logger    *slog.Logger
 }
 
@@ -90,7 +84,15 @@ func NewManager(store *Store, be backend.Backend, deps Deps) (*Manager, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read state of enclave %q: %w", row.Name, err)
 		}
-		m.enclaves[row.UUID] = newEnclave(m, row, services)
+		artifacts, err := store.artifacts(row.UUID)
+		if err != nil {
+			return nil, fmt.Errorf("read state of enclave %q: %w", row.Name, err)
+		}
+		links, err := store.links(row.UUID)
+		if err != nil {
+			return nil, fmt.Errorf("read state of enclave %q: %w", row.Name, err)
+		}
+		m.enclaves[row.UUID] = newEnclave(m, row, services, artifacts, links)
 	}
 	return m, nil
 }
@@ -102,6 +104,7 @@ func (m *Manager) Backend() backend.Backend { return m.backend }
 type CreateSpec struct {
 	Name       string // empty: a generated one
 	Production bool   // services restart when they end
+	LinkSeed   uint64 // of the fates of packets between subnetworks; 0: one from the UUID, which is random
 }
 
 // Create makes an enclave. A bad name is an E0340, one in use an E0341.
@@ -152,9 +155,9 @@ func (m *Manager) reserve(spec CreateSpec) (*Enclave, error) {
 	}
 	row := enclaveRow{
 		UUID: m.deps.NewID(), Name: name, Production: spec.Production,
-		Created: m.deps.Now().UTC(), Phase: phaseIntended,
+		Created: m.deps.Now().UTC(), Phase: phaseIntended, LinkSeed: spec.LinkSeed,
 	}
-	e := newEnclave(m, row, nil)
+	e := newEnclave(m, row, nil, nil, nil)
 	m.enclaves[row.UUID] = e
 	return e, nil
 }
@@ -245,7 +248,8 @@ func (m *Manager) List() []*Enclave {
 func (m *Manager) History() ([]Identifier, error) { return m.store.enclaveHistory() }
 
 // Destroy removes an enclave and all of it. What runs in it is cancelled. On
-// failure it stays listed, and Destroy can be called again.
+// failure it stays listed, and Destroy can be called again. Once the removal has
+// begun it goes on to its end, also when ctx ends.
 func (m *Manager) Destroy(ctx context.Context, identifier string) error {
 	e, err := m.Get(identifier)
 	if err != nil {

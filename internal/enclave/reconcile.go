@@ -75,6 +75,7 @@ func (m *Manager) Reconcile(ctx context.Context) (Report, error) {
 		group.Go(func() error { e.reconcile(ctx, slices.Contains(held, backend.EnclaveID(e.uuid)), r); return nil })
 	}
 	_ = group.Wait() // problems are in the report
+	m.collect()
 	for _, list := range [][]string{r.r.Adopted, r.r.Removed, r.r.Restored, r.r.Lost, r.r.Problems} {
 		slices.Sort(list)
 	}
@@ -139,6 +140,9 @@ func (e *Enclave) reconcile(ctx context.Context, held bool, r *reporter) {
 	if err := e.reconcileServices(ctx, handle, r); err != nil {
 		r.problem(what, err)
 	}
+	if err := e.reshape(ctx); err != nil {
+		r.problem(what, err)
+	}
 	if row.Unsettled {
 		if err := e.settle(ctx, handle); err != nil {
 			r.problem(what, err)
@@ -148,6 +152,9 @@ func (e *Enclave) reconcile(ctx context.Context, held bool, r *reporter) {
 		if err := e.putRow("enclave settled", row); err != nil {
 			r.problem(what, err)
 		}
+	}
+	if err := e.resumeFaults(); err != nil {
+		r.problem(what, err)
 	}
 	r.note(&r.r.Adopted, "%s", row.Name)
 }

@@ -1,6 +1,7 @@
 package enclave
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
@@ -36,6 +37,17 @@ type enclaveRow struct {
 	Ran []string `json:"ran,omitempty"`
 	// Unsettled: services may not be as Stopped says; Reconcile makes them so.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// LinkSeed is the seed that was asked for; see linkSeed.
+	LinkSeed uint64 `json:"link_seed,omitempty"`
+}
+
+// linkSeed gives the seed of the fates of packets.
+func (r enclaveRow) linkSeed() uint64 {
+	if r.LinkSeed != 0 || len(r.UUID) < 16 {
+		return r.LinkSeed
+	}
+	seed, _ := strconv.ParseUint(r.UUID[:16], 16, 64) // 0 for what is no UUID
+	return seed
 }
 
 // serviceRow is the durable row of a service.
@@ -46,11 +58,19 @@ type serviceRow struct {
 	Phase   phase           `json:"phase"`
 	Config  ServiceConfig   `json:"config"`
 	Address backend.Address `json:"address"`
+	// Trees are the trees that it mounts, by the name of the files artifact: an
+	// artifact that is updated later is another tree.
+	Trees map[string]string `json:"trees,omitempty"`
+	// Making is an id of this making of it: a service that replaces another one
+	// in place has its UUID, but none of what was done to it.
+	Making string `json:"making,omitempty"`
 	// Stopped: it was stopped on request, and is not to run.
 	Stopped bool `json:"stopped,omitempty"`
 	// Unsettled: it may not be as Stopped says; Reconcile makes it so.
 	Unsettled bool     `json:"unsettled,omitempty"`
 	Failure   *Failure `json:"failure,omitempty"`
+	// Subnetwork is where it was moved to; empty: where its config wants it.
+	Subnetwork string `json:"subnetwork,omitempty"`
 	// Previous is what holds again after a crash while Phase is "replacing".
 	Previous *serviceRow `json:"previous,omitempty"`
 	Ran      bool        `json:"ran,omitempty"` // with Previous: its process was running
@@ -112,11 +132,15 @@ const (
 
 // A Service is what is known of a service: a copy, true when it was taken.
 type Service struct {
-	Name    string        `json:"name"`
-	UUID    string        `json:"uuid"`
-	Config  ServiceConfig `json:"config"`
-	IP      string        `json:"ip"`
-	Created time.Time     `json:"created"`
+	Name   string        `json:"name"`
+	UUID   string        `json:"uuid"`
+	Config ServiceConfig `json:"config"`
+	IP     string        `json:"ip"`
+	// Subnetwork is where it is now.
+	Subnetwork string    `json:"subnetwork"`
+	Created    time.Time `json:"created"`
+	// Making changes whenever the service is made anew under its name.
+	Making string `json:"making,omitempty"`
 	// Starting: it is being made and not ready yet.
 	Starting bool `json:"starting,omitempty"`
 	// Failure is set where it did not become what was asked for.
@@ -134,10 +158,10 @@ func (s *Service) ShortUUID() string { return shortUUID(s.UUID) }
 // service gives the row as the domain shows it.
 func (r *serviceRow) service() *Service {
 	s := &Service{
-		Name: r.Name, UUID: r.UUID, Config: r.Config, Created: r.Created,
+		Name: r.Name, UUID: r.UUID, Config: r.Config, Created: r.Created, Making: r.Making,
 		Starting: r.Phase == phaseIntended || r.Phase == phaseReplacing,
 		Failure:  r.Failure,
-		Status:   ServiceUnknown,
+		Status:   ServiceUnknown, Subnetwork: r.subnetwork(),
 	}
 	if r.Address.IP.IsValid() {
 		s.IP = r.Address.IP.String()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/lepto-dev/lepto/internal/link"
 )
 
 // This file reads and writes the rows of enclaves and services.
@@ -24,6 +26,23 @@ func (s *Store) enclaves() ([]enclaveRow, error) {
 		})
 	})
 	return out, err
+}
+
+// links gives the connections of an enclave; nil if none was ever set.
+func (s *Store) links(uuid string) (t *link.Topology, err error) {
+	err = s.viewEnclave(uuid, func(b *bbolt.Bucket) error {
+		text := b.Get(keyLinks)
+		if text == nil {
+			return nil
+		}
+		t = &link.Topology{}
+		return json.Unmarshal(text, t)
+	})
+	return t, err
+}
+
+func (s *Store) putLinks(uuid, point string, t link.Topology) error {
+	return s.updateEnclave(uuid, point, func(b *bbolt.Bucket) error { return putRow(b, keyLinks, t) })
 }
 
 // putEnclave writes an enclave's row, making its bucket if need be and, where

@@ -122,94 +122,59 @@ func (e *Enclave) claim(ctx context.Context, identifier string) (row *serviceRow
 // RemoveService removes a service with its files and logs. Its persistent
 // directories stay with the enclave, and its identity in the history.
 func (e *Enclave) RemoveService(ctx context.Context, identifier string) error {
+	finish, err := e.BeginRemoval(ctx, identifier)
+	if err != nil {
+		return err
+	}
+	return finish()
+}
+
+// BeginRemoval is the first part of RemoveService: from then on nobody uses the
+// service any more. finish, which must be called, is the rest, which is what takes
+// time. Whoever wants the name waits for it.
+func (e *Enclave) BeginRemoval(ctx context.Context, identifier string) (finish func() error, err error) {
 	ctx, done := e.bind(ctx)
 	defer done()
 	row, release, err := e.claim(ctx, identifier)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer release()
 	handle, err := e.open(ctx)
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		err = fmt.Errorf("remove service %q: %w", row.Name, cause)
+	}
+	if err == nil {
+		removing := *row
+		removing.Phase = phaseRemoving
+		err = e.change("service removing", change{put: []*serviceRow{&removing}})
+	}
 	if err != nil {
-		return err
+		release()
+		return nil, err
 	}
-	removing := *row
-	removing.Phase = phaseRemoving
-	if err := e.change("service removing", change{put: []*serviceRow{&removing}}); err != nil {
-		return err
-	}
+	return func() error {
+		defer release()
+		return e.remove(ctx, handle, row)
+	}, nil
+}
+
+// remove is the rest of a removal. One that has begun goes on to its end: half a
+// service is of no use.
+func (e *Enclave) remove(ctx context.Context, handle backend.Enclave, row *serviceRow) error {
+	ctx, cancel := lastWill(ctx)
+	defer cancel()
 	if err := handle.Remove(ctx, backend.ServiceName(row.Name)); err != nil {
 		return fault.From(fmt.Errorf("remove service %q: %w", row.Name, err), "E0349")
 	}
-	return e.change("service removed", change{remove: []string{row.Name}})
-}
-
-// StopService stops a service and keeps its files, logs, address and config.
-// Stopping a stopped service is no error.
-func (e *Enclave) StopService(ctx context.Context, identifier string) error {
-	return e.turnService(ctx, identifier, true)
-}
-
-// StartService runs a stopped service again, and returns once its process runs.
-// One that the backend no longer holds, or never could start, is made anew from
-// its config, ports awaited.
-func (e *Enclave) StartService(ctx context.Context, identifier string) error {
-	err := e.turnService(ctx, identifier, false)
-	if !errors.Is(err, errNotHeld) {
+	if err := e.change("service removed", change{remove: []string{row.Name}}); err != nil {
 		return err
 	}
-	s, err := e.Service(identifier)
-	if err != nil {
-		return err
+	if len(row.Trees) > 0 {
+		e.m.collect()
 	}
-	_, err = e.AddService(ctx, s.Name, s.Config, AddOptions{})
-	return err
-}
-
-// errNotHeld: the backend has no such service, though the store does.
-var errNotHeld = fmt.Errorf("service on the backend: %w", fault.ErrNotFound)
-
-// turnService stops or starts a service, intention first.
-func (e *Enclave) turnService(ctx context.Context, identifier string, stop bool) error {
-	ctx, done := e.bind(ctx)
-	defer done()
-	row, release, err := e.claim(ctx, identifier)
-	if err != nil {
-		return err
+	if err := e.reshape(ctx); err != nil {
+		// The service is gone; rules for its address hurt nobody.
+		e.m.deps.Logger.Warn("connections after a service was removed", "enclave", e.uuid, "service", row.Name, "error", err)
 	}
-	defer release()
-	handle, err := e.active(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := handle.Inspect(ctx, backend.ServiceName(row.Name)); errors.Is(err, fault.ErrNotFound) {
-		if stop {
-			return nil // nothing of it runs
-		}
-		return errNotHeld
-	}
-	turned := *row
-	turned.Stopped, turned.Unsettled = stop, true
-	if err := e.change("service turn intended", change{put: []*serviceRow{&turned}}); err != nil {
-		return err
-	}
-	if err := apply(ctx, handle, &turned); err != nil {
-		word := map[bool]string{true: "stop", false: "start"}[stop]
-		return fault.From(fmt.Errorf("%s service %q: %w", word, row.Name, err), "E0349")
-	}
-	settled := turned
-	settled.Unsettled = false
-	if !stop {
-		settled.Failure = nil
-	}
-	return e.change("service turn done", change{put: []*serviceRow{&settled}})
-}
-
-// apply makes a service run or not, as its row says. Idempotent.
-func apply(ctx context.Context, handle backend.Enclave, row *serviceRow) error {
-	if row.Stopped {
-		_, err := handle.Stop(ctx, backend.ServiceName(row.Name), stopGrace)
-		return err
-	}
-	return handle.Restart(ctx, backend.ServiceName(row.Name))
+	return nil
 }

@@ -1,15 +1,14 @@
 package enclave
 
 import (
-	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/lepto-dev/lepto/internal/backend"
-	"github.com/lepto-dev/lepto/internal/fault"
 )
 
 // This file turns a service as a plan asks for it into one as a backend runs it.
@@ -18,12 +17,8 @@ import (
 const megabyte = 1 << 20
 
 // spec gives what the backend is to run. The row has its address.
-func (e *Enclave) spec(row *serviceRow) (backend.ServiceSpec, error) {
+func (e *Enclave) spec(row *serviceRow) backend.ServiceSpec {
 	cfg := row.Config
-	mounts, err := e.mounts(row.Name, cfg)
-	if err != nil {
-		return backend.ServiceSpec{}, err
-	}
 	address := func(s string) string {
 		if cfg.IPPlaceholder == "" {
 			return s
@@ -34,14 +29,16 @@ func (e *Enclave) spec(row *serviceRow) (backend.ServiceSpec, error) {
 		Name:            backend.ServiceName(row.Name),
 		UUID:            row.UUID,
 		Image:           cfg.Image.Ref,
+		Wrapper:         mover(cfg.FilesToMove),
 		Entrypoint:      each(cfg.Entrypoint, address),
 		Cmd:             each(cfg.Cmd, address),
 		Env:             eachValue(cfg.Env, address),
 		User:            userText(cfg.User),
 		Labels:          cfg.Labels,
 		Publish:         e.publish(cfg),
-		Mounts:          mounts,
+		Mounts:          e.mounts(row),
 		NoInit:          cfg.NoInit,
+		Hold:            cfg.Task,
 		TTY:             cfg.TTY,
 		Privileged:      cfg.Privileged,
 		HostPID:         cfg.HostPID,
@@ -54,7 +51,22 @@ func (e *Enclave) spec(row *serviceRow) (backend.ServiceSpec, error) {
 			Ulimits:     cfg.Ulimits,
 		},
 		RestartAlways: e.row().Production,
-	}, nil
+	}
+}
+
+// mover gives a command that moves files and then becomes the command that
+// follows it. The paths are arguments of the shell's script, so that no quoting
+// is needed.
+func mover(files map[string]string) []string {
+	if len(files) == 0 {
+		return nil
+	}
+	const script = `n=$1; shift; while [ "$n" -gt 0 ]; do mkdir -p "$(dirname "$2")" && mv "$1" "$2" || exit 1; shift 2; n=$((n-1)); done; exec "$@"`
+	command := []string{"/bin/sh", "-c", script, "move", strconv.Itoa(len(files))}
+	for _, from := range slices.Sorted(maps.Keys(files)) {
+		command = append(command, from, files[from])
+	}
+	return command
 }
 
 func each(list []string, f func(string) string) []string {
@@ -105,32 +117,19 @@ func (e *Enclave) publish(cfg ServiceConfig) []backend.Publish {
 	return out
 }
 
-// mounts finds the files that a service mounts. An unknown files artifact is an E0355.
-func (e *Enclave) mounts(service string, cfg ServiceConfig) ([]backend.Mount, error) {
+// mounts gives the files that a service mounts.
+func (e *Enclave) mounts(row *serviceRow) []backend.Mount {
 	var out []backend.Mount
-	for _, file := range cfg.Files {
-		mount := backend.Mount{Path: file.Path, PersistentKey: file.PersistentKey}
+	for _, file := range row.Config.Files {
+		mount := backend.Mount{Path: path.Join("/", file.Path), // a relative one is from the root
+			PersistentKey: file.PersistentKey}
 		for _, name := range file.Artifacts {
-			dir, err := e.tree(name)
-			if errors.Is(err, fault.ErrNotFound) {
-				return nil, fault.New("E0355", "files artifact %q, which service %q mounts at %s, does not exist", name, service, file.Path)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("files artifact %q of service %q: %w", name, service, err)
-			}
-			mount.Trees = append(mount.Trees, dir)
+			mount.Trees = append(mount.Trees, e.m.deps.Artifacts.Dir(row.Trees[name]))
 		}
 		out = append(out, mount)
 	}
-	for _, host := range slices.Sorted(maps.Keys(cfg.BindMounts)) {
-		out = append(out, backend.Mount{Path: cfg.BindMounts[host], HostPath: host})
+	for _, host := range slices.Sorted(maps.Keys(row.Config.BindMounts)) {
+		out = append(out, backend.Mount{Path: row.Config.BindMounts[host], HostPath: host})
 	}
-	return out, nil
-}
-
-func (e *Enclave) tree(name string) (string, error) {
-	if e.m.deps.Artifacts == nil {
-		return "", fault.ErrNotFound
-	}
-	return e.m.deps.Artifacts.Tree(e.uuid, name)
+	return out
 }

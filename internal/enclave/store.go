@@ -33,13 +33,17 @@ var (
 	keyFormat  = []byte("format")
 	keyEnclave = []byte("enclave")  // in an enclave's bucket: its own row
 	keyLastRun = []byte("last_run") // in an enclave's bucket
+	keyLinks   = []byte("links")    // in an enclave's bucket: the connections between subnetworks
 
+	bucketArtifacts      = []byte("artifacts")
 	bucketServices       = []byte("services")
 	bucketServiceHistory = []byte("service_history")
 	bucketValues         = []byte("values")
 	bucketValueIDs       = []byte("value_ids")
 	bucketRuns           = []byte("runs")
 	bucketEvents         = []byte("events")
+	bucketFaults         = []byte("faults")
+	bucketSteps          = []byte("steps")
 )
 
 // A Store is the state file. Safe for concurrent use; a write is on disk when

@@ -31,20 +31,36 @@ func (e *Enclave) notRunning(ctx context.Context, handle backend.Enclave, name b
 	if err == nil || !errors.Is(err, fault.ErrNotRunning) && !errors.Is(err, fault.ErrNotFound) {
 		return err
 	}
+	if ended := e.endOf(ctx, handle, name); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// endOf gives an E0347 that says how a service's process ended; nil if it runs.
+func (e *Enclave) endOf(ctx context.Context, handle backend.Enclave, name backend.ServiceName) *fault.Fault {
 	f := fault.New("E0347", "service %q is not running", name)
 	status, inspected := handle.Inspect(ctx, name)
 	if inspected == nil && status.Running() {
-		return err
+		return nil
 	}
 	if exit := status.Exit; inspected == nil && !exit.At.IsZero() {
-		f = fault.New("E0347", "service %q is not running: it exited with code %d", name, exit.Code)
-		if exit.OOM {
-			f = fault.New("E0347", "service %q is not running: it was killed, out of memory", name)
-		}
+		f = fault.New("E0347", "service %q is not running: it %s", name, ending(exit))
 	}
 	f.Cause = fault.ErrNotRunning
 	return f.WithEvidence("last log lines of "+string(name), e.lastLines(ctx, handle, string(name))...).
 		WithHint("start it: lepto service start %s %s", e.Name(), name)
+}
+
+// ending says how a process ended, after "it".
+func ending(exit backend.Exit) string {
+	switch {
+	case exit.OOM:
+		return "was killed, out of memory"
+	case exit.Signal != 0:
+		return fmt.Sprintf("was killed by signal %d (%s)", exit.Signal, signalName(exit.Signal))
+	}
+	return fmt.Sprintf("exited with code %d", exit.Code)
 }
 
 // Exec runs a command in a service and gives its exit code. E0347 if the

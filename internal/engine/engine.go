@@ -11,6 +11,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,7 +27,9 @@ import (
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/engine/process"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/lang"
 	"github.com/lepto-dev/lepto/internal/run"
+	"github.com/lepto-dev/lepto/internal/source"
 )
 
 const (
@@ -54,10 +57,13 @@ type Config struct {
 	API func(*Engine) API
 	// Loopback is the TCP address for SDKs: "" for none. The environment
 	// variable LEPTO_LOOPBACK (an address, a port, or "off") wins over it.
-	Loopback   string
-	Version    string       // lepto's own
-	APIVersion string       // DefaultAPIVersion if empty
-	Logger     *slog.Logger // nil: engine.log in the background, else stderr
+	Loopback string
+	// EnclaveVars are the variables that scripts see as members of kurtosis, a JSON
+	// object. Empty: those of the environment variable LEPTO_ENCLAVE_VARS.
+	EnclaveVars string
+	Version     string       // lepto's own
+	APIVersion  string       // DefaultAPIVersion if empty
+	Logger      *slog.Logger // nil: engine.log in the background, else stderr
 }
 
 // API gives the engine its faces.
@@ -101,6 +107,7 @@ type Engine struct {
 // client asks it to stop. It is ready once it serves; whoever started it waits
 // for that on a pipe. Another engine in the same home is an E0702.
 func Main(ctx context.Context, config Config) error {
+	process.KeepInherited()
 	ready, err := process.ReadyPipe()
 	if err != nil {
 		return err
@@ -169,6 +176,10 @@ func (c *Config) complete() error {
 		return fault.New(process.CodeNeedsRoot, "the engine needs root for this backend, and runs as user %d", os.Geteuid()).
 			WithHint("run the command with sudo")
 	}
+	c.EnclaveVars = cmp.Or(c.EnclaveVars, os.Getenv(lang.EnclaveVarsVariable))
+	if err := lang.CheckEnclaveVars(c.EnclaveVars); err != nil {
+		return fault.New(process.CodeBadSettings, "%s: %w", lang.EnclaveVarsVariable, err)
+	}
 	c.Loopback, err = loopbackSetting(c.Loopback, os.Getenv("LEPTO_LOOPBACK"))
 	return err
 }
@@ -213,13 +224,14 @@ type State struct {
 	Socket        string
 	Loopback      string // host:port; empty: none
 	LoopbackError string // why there is none
+	PackageMirror string // of runs that name none; empty: git fetches packages
 	Recovered     []string
 }
 
 // State tells how the engine is doing.
 func (e *Engine) State() State {
 	s := State{PID: os.Getpid(), Started: e.started, Owner: uint32(e.owner.uid),
-		Socket: process.SocketPath(e.config.Home), Recovered: e.found}
+		Socket: process.SocketPath(e.config.Home), PackageMirror: os.Getenv(source.MirrorVariable), Recovered: e.found}
 	s.Loopback, s.LoopbackError = e.faces.loopback()
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lepto-dev/lepto/internal/artifact"
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/instruction"
 	"github.com/lepto-dev/lepto/internal/lang"
@@ -35,7 +36,11 @@ func open(ctx context.Context, config Config, who owner) (_ *Engine, err error) 
 	if e.store, err = enclave.OpenStore(filepath.Join(config.Home, "engine.db")); err != nil {
 		return nil, err
 	}
-	if e.enclaves, err = enclave.NewManager(e.store, e.backend, enclave.Deps{Logger: e.log}); err != nil {
+	artifacts, err := artifact.Open(filepath.Join(config.Home, "artifacts"), artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	if e.enclaves, err = enclave.NewManager(e.store, e.backend, enclave.Deps{Logger: e.log, Artifacts: artifacts}); err != nil {
 		return nil, err
 	}
 	if err := e.reconcile(ctx); err != nil {
@@ -44,7 +49,7 @@ func open(ctx context.Context, config Config, who owner) (_ *Engine, err error) 
 	if e.ports, err = openPorts(filepath.Join(config.Home, "enclave-ports.json")); err != nil {
 		return nil, err
 	}
-	e.runner = run.NewRunner(run.Deps{Host: lang.NewHost(instruction.All(), types.All()), Logger: e.log})
+	e.runner = run.NewRunner(run.Deps{Host: lang.NewHost(instruction.All(), types.All()), Logger: e.log, EnclaveVars: config.EnclaveVars})
 	e.recoverRuns()
 	return e, nil
 }

@@ -43,6 +43,8 @@ func (e *Engine) StorePackage(ctx context.Context, in *enclave.Enclave, id strin
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "id"), []byte(id), 0o600)
 	}
+	room, roomErr := Room(dir)
+	err = errors.Join(err, roomErr)
 	var fresh string
 	if err == nil {
 		fresh, err = os.MkdirTemp(dir, "tree-")
@@ -50,7 +52,7 @@ func (e *Engine) StorePackage(ctx context.Context, in *enclave.Enclave, id strin
 	if err != nil {
 		return fmt.Errorf("uploaded package %q: %w", id, err)
 	}
-	err = source.Unpack(ctx, archive, fresh)
+	err = source.Unpack(ctx, archive, fresh, room)
 	if err == nil {
 		err = e.switchTo(in, dir, filepath.Base(fresh))
 	}
@@ -84,10 +86,14 @@ func (e *Engine) switchTo(in *enclave.Enclave, dir, tree string) error {
 	return err
 }
 
-// UploadedPackage opens a package that was uploaded to the enclave. The other
-// packages uploaded there stand for their ids, since clients upload along what
-// the package's own manifest replaces.
-func (e *Engine) UploadedPackage(in *enclave.Enclave, id, mainFile string) (*source.Package, error) {
+// UploadedPackage opens a package that was uploaded to the enclave. Clients upload
+// along what its manifest replaces by a path; other packages that were uploaded
+// there have no part in it.
+func (e *Engine) UploadedPackage(in *enclave.Enclave, id, mainFile string, from Origin) (*source.Package, error) {
+	fetcher, err := e.fetcher(from)
+	if err != nil {
+		return nil, err
+	}
 	e.packages.Lock()
 	defer e.packages.Unlock()
 	uploaded, err := uploads(e.packagesOf(in.UUID()))
@@ -100,10 +106,10 @@ func (e *Engine) UploadedPackage(in *enclave.Enclave, id, mainFile string) (*sou
 		f.Cause = fault.ErrNotFound
 		return nil, f
 	}
-	options := []source.Option{source.WithoutLocalReplace(), source.WithFetcher(e.fetcher())}
+	options := []source.Option{source.WithoutLocalReplace(), source.WithFetcher(fetcher), source.WithComposeID(id)}
 	for otherID, other := range uploaded {
 		if otherID != id {
-			options = append(options, source.WithDirectory(otherID, other))
+			options = append(options, source.WithSent(otherID, other))
 		}
 	}
 	return source.OpenDir(dir, mainFile, options...)
@@ -128,28 +134,54 @@ func uploads(folder string) (map[string]string, error) {
 }
 
 // LocalPackage opens a package in a directory of this host.
-func (e *Engine) LocalPackage(dir, mainFile string) (*source.Package, error) {
+func (e *Engine) LocalPackage(dir, mainFile string, from Origin) (*source.Package, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fault.New(CodeBadPackage, "package directory %q is not absolute: %w", dir, fault.ErrInvalid)
 	}
-	return source.OpenDir(dir, mainFile, source.WithFetcher(e.fetcher()))
+	fetcher, err := e.fetcher(from)
+	if err != nil {
+		return nil, err
+	}
+	return source.OpenDir(dir, mainFile, source.WithFetcher(fetcher))
 }
 
 // ScriptPackage makes a package of a lone script.
-func (e *Engine) ScriptPackage(name, text string) *source.Package {
-	return source.OpenScript(name, text, source.WithFetcher(e.fetcher()))
-}
-
-// RemotePackage fetches a package and opens it.
-func (e *Engine) RemotePackage(ctx context.Context, locator, mainFile, token string) (*source.Package, error) {
-	if token != "" {
-		f := fault.New(CodeBadPackage, "package %s: tokens are not taken from clients", locator)
-		f.Cause = fault.ErrUnsupported
-		return nil, f.WithHint("set up a git credential helper for the user that the engine runs as")
+func (e *Engine) ScriptPackage(name, text string, from Origin) (*source.Package, error) {
+	fetcher, err := e.fetcher(from)
+	if err != nil {
+		return nil, err
 	}
-	return source.OpenRemote(ctx, locator, mainFile, e.fetcher())
+	return source.OpenScript(name, text, source.WithFetcher(fetcher)), nil
 }
 
-func (e *Engine) fetcher() source.Fetcher {
-	return source.Git{Cache: filepath.Join(e.config.Home, "git")}
+// RemotePackage fetches a package and opens it. A token, if there is one, is for
+// GitHub.
+func (e *Engine) RemotePackage(ctx context.Context, locator, mainFile, token string, from Origin) (*source.Package, error) {
+	if token != "" {
+		from.GitEnv = append(from.GitEnv, source.GitToken(token)...)
+	}
+	fetcher, err := e.fetcher(from)
+	if err != nil {
+		return nil, err
+	}
+	return source.OpenRemote(ctx, locator, mainFile, fetcher)
+}
+
+// Origin says where a run's packages of others come from.
+type Origin struct {
+	// Mirror is a directory, absolute; the one in this engine's environment if
+	// empty. With neither, git fetches packages.
+	Mirror string
+	GitEnv []string // variables over this engine's own, for git
+}
+
+func (e *Engine) fetcher(from Origin) (source.Fetcher, error) {
+	mirror := from.Mirror
+	if mirror == "" {
+		mirror = os.Getenv(source.MirrorVariable)
+	}
+	if mirror != "" && !filepath.IsAbs(mirror) {
+		return nil, fault.New(CodeBadPackage, "package mirror %q is not absolute: %w", mirror, fault.ErrInvalid)
+	}
+	return source.NewFetcher(mirror, filepath.Join(e.config.Home, "git"), source.GitEnvironment(from.GitEnv)), nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -24,6 +25,12 @@ func (e *Engine) StartRun(in *enclave.Enclave, req run.Request) (*run.Stream, er
 		return nil, fmt.Errorf("%w: %w", errStopping, fault.ErrUnavailable)
 	}
 	return e.runner.Start(e.life, in, req), nil
+}
+
+// PlanYAML gives the plan of a package as the wire API's YAML document, for an
+// enclave that is new; nothing of this one is read or changed.
+func (e *Engine) PlanYAML(ctx context.Context, in *enclave.Enclave, req run.Request) (string, error) {
+	return e.runner.PlanYAML(ctx, in, req)
 }
 
 // Runs gives the runs under way and the events of those that are over.

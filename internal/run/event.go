@@ -30,6 +30,7 @@ type Event struct {
 	Result   *Result   `json:"result,omitempty"`
 	Error    *Problem  `json:"error,omitempty"`
 	Warning  *Notice   `json:"warning,omitempty"`
+	Fault    *Fault    `json:"fault,omitempty"`
 	Done     *Done     `json:"done,omitempty"`
 }
 
@@ -47,6 +48,7 @@ const (
 	KindResult   Kind = "result"   // Result: a step is done
 	KindError    Kind = "error"    // Error, of a step or of the run
 	KindWarning  Kind = "warning"  // Warning
+	KindFault    Kind = "fault"    // Fault: a scheduled fault was applied in the enclave
 	KindDone     Kind = "done"     // Done: the last event
 )
 
@@ -101,6 +103,15 @@ type Begin struct {
 	Args        []plan.Arg  `json:"args,omitempty"`
 	At          fault.Frame `json:"at"`
 	Skipped     bool        `json:"skipped,omitempty"`
+	Change      *Change     `json:"change,omitempty"` // in a dry run for an enclave
+}
+
+// Change is what a run does about a step that earlier runs may have done.
+type Change struct {
+	Status  plan.Status `json:"status"` // keep, update, recreate, new
+	Reasons []string    `json:"reasons,omitempty"`
+	// Sure: it does not depend on what earlier steps of the run give.
+	Sure bool `json:"sure"`
 }
 
 // Progress tells what a step waits for or, in an event without step, the run.
@@ -125,6 +136,9 @@ type Problem struct {
 	Evidence []fault.Evidence `json:"evidence,omitempty"`
 	Hint     string           `json:"hint,omitempty"`
 	Causes   []string         `json:"causes,omitempty"`
+	// Service is the service or task that the problem is about, where it is
+	// there to be looked into.
+	Service string `json:"service,omitempty"`
 	// Legacy is the text of the same error as clients of the wire API know it;
 	// empty where there is no such form.
 	Legacy string `json:"legacy,omitempty"`
@@ -148,15 +162,33 @@ type Notice struct {
 	Text string `json:"text"`
 }
 
+// Fault is a scheduled fault that was applied in the enclave during the run,
+// whichever run has scheduled it.
+type Fault struct {
+	Text    string    `json:"text"`
+	Planned time.Time `json:"planned"` // when it was to be
+	Applied time.Time `json:"applied"`
+	Error   string    `json:"error,omitempty"` // why it could not be
+}
+
 // Done closes a run.
 type Done struct {
 	OK        bool          `json:"ok"`
 	Cancelled bool          `json:"cancelled,omitempty"`
 	Output    string        `json:"output,omitempty"` // the run's return value, values filled in
 	Duration  time.Duration `json:"duration_ns"`
-	Steps     int           `json:"steps"` // executed, to their end
+	Steps     int           `json:"steps"`             // executed, to their end
+	Skipped   int           `json:"skipped,omitempty"` // done before, by an earlier run
 	DryRun    bool          `json:"dry_run,omitempty"`
 	Reason    string        `json:"reason,omitempty"` // why it was cancelled
+	Parallel  *Parallel     `json:"parallel,omitempty"`
+}
+
+// Parallel tells what came of executing steps together.
+type Parallel struct {
+	Critical time.Duration `json:"critical_path_ns"` // what the longest chain took
+	Work     time.Duration `json:"work_ns"`          // what all steps took, one by one
+	Chain    []int         `json:"chain"`            // the numbers of the steps of the longest chain
 }
 
 // Encode gives the event as one line of JSON, without a line end.

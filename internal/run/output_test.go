@@ -6,6 +6,8 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/plan"
 )
@@ -84,5 +86,24 @@ func TestUnderlined(t *testing.T) {
 		if from, width := underline(test.line, test.col); from != test.from || width != test.width {
 			t.Errorf("%q at %d: %d+%d, want %d+%d", test.line, test.col, from, width, test.from, test.width)
 		}
+	}
+}
+
+// TestVariablesOfEnclaves: scripts read those of the engine, in runs and in plans.
+func TestVariablesOfEnclaves(t *testing.T) {
+	const vars = `{"REGION": "eu", "aws_bucket_user_folder": "/me/"}`
+	e := newEnclave(t, memoryBackend(memory.Options{}))
+	r := NewRunner(Deps{Host: realHost(), EnclaveVars: vars})
+	defer r.Wait()
+	req := script("def run(plan):\n    return kurtosis.region + kurtosis.aws_bucket_user_folder\n")
+	if done := doneOf(t, gather(t, r, e, req)); done.Output != `"eume/`+e.UUID()+`"` {
+		t.Errorf("the run gives %q", done.Output)
+	}
+	if text, err := r.PlanYAML(t.Context(), e, req); err != nil {
+		t.Errorf("its plan: %q, %v", text, err)
+	}
+	req.EnclaveVars = vars
+	if planned := Plan(t.Context(), realHost(), req, backend.Capabilities{}); planned.Plan == nil || planned.Plan.Output != `"eume/"` {
+		t.Errorf("the plan: %+v", planned.Problems)
 	}
 }

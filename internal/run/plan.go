@@ -25,7 +25,8 @@ func Plan(ctx context.Context, host Interpreter, req Request, caps backend.Capab
 	fail := func(phase PhaseName, err error) {
 		out.Problems = append(out.Problems, problems(phase, req.Package, err)...)
 	}
-	made, err := host.Interpret(ctx, req.interpretation(nil, nil))
+	fresh := &cleanView{cluster: clusterType(""), vars: req.EnclaveVars, newID: enclave.NewID}
+	made, err := host.Interpret(ctx, req.interpretation(fresh, ""))
 	if err != nil {
 		fail(Interpretation, err)
 		return out
@@ -34,7 +35,7 @@ func Plan(ctx context.Context, host Interpreter, req Request, caps backend.Capab
 	for i, step := range made.Steps {
 		out.Steps = append(out.Steps, describe(step.Call(), i+1, len(made.Steps)))
 	}
-	in := plan.ForecastInput{Capabilities: caps, StrictNames: req.StrictNames}
+	in := plan.ForecastInput{Capabilities: caps, StrictNames: req.StrictNames, KeepTasks: req.KeepTasks}
 	if !req.SkipResourceCheck {
 		in.CPUMillis, in.MemoryMB = caps.Limits.CPUMillis, caps.Limits.MemoryBytes>>20
 	}
@@ -46,3 +47,35 @@ func Plan(ctx context.Context, host Interpreter, req Request, caps backend.Capab
 	out.Images = forecast.Images()
 	return out
 }
+
+// PlanYAML interprets for an enclave that is new on the backend of this one, and
+// gives the plan's YAML document. Errors are those of interpretation.
+func (r *Runner) PlanYAML(ctx context.Context, e *enclave.Enclave, req Request) (string, error) {
+	req = req.withDefaults()
+	fresh := &cleanView{cluster: clusterType(e.Backend().Name()), vars: r.deps.EnclaveVars, uuid: e.UUID(), newID: r.deps.NewID}
+	made, err := r.deps.Host.Interpret(ctx, req.interpretation(fresh, e.UUID()))
+	if err != nil {
+		return "", err
+	}
+	return made.YAML()
+}
+
+// cleanView is an enclave that has nothing yet.
+type cleanView struct {
+	cluster string
+	vars    string
+	uuid    string
+	newID   func() string
+}
+
+// ServiceValueID gives a new id.
+func (v *cleanView) ServiceValueID(string) (string, error) { return v.newID(), nil }
+
+// EnvVars gives the engine's.
+func (v *cleanView) EnvVars() string { return v.vars }
+
+// EnclaveUUID gives the UUID of the enclave that it is planned for.
+func (v *cleanView) EnclaveUUID() string { return v.uuid }
+
+// ClusterType gives the backend as scripts know it.
+func (v *cleanView) ClusterType() string { return v.cluster }

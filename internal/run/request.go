@@ -20,21 +20,50 @@ type Request struct {
 	Args         string // a JSON object; "{}"
 	DryRun       bool   // interpret and validate, and say what would be done
 	Parallelism  int    // workers of an instruction that fans out; 4
-	PullPolicy   backend.PullPolicy
+	Parallel     bool   // execute steps together, as far as the plan's graph allows
+	Workers      int    // steps that are executed together; 32
+	// Shuffle executes the steps in a random order that the plan's graph allows,
+	// the same for a seed. It has no effect with Parallel.
+	Shuffle     bool
+	ShuffleSeed uint64
+	PullPolicy  backend.PullPolicy
 	// AllowPrivileged lets services be privileged, where the backend can.
 	AllowPrivileged bool
 	// SkipResourceCheck takes reservations that the host has no room for.
 	SkipResourceCheck bool
 	// StrictNames refuses names that the current dialect alone would refuse.
-	StrictNames  bool
-	Experimental []string // kept for those who ask what ran last
+	StrictNames bool
+	// KeepTasks leaves the containers of tasks running after their end.
+	KeepTasks bool
+	OnFailure OnFailure
+	// Experimental are feature flags; of those there are, NoCaching counts.
+	Experimental []string
+	// EnclaveVars are those of Plan; those of a Runner are its own.
+	EnclaveVars string
 }
+
+// NoCaching is the feature flag with which nothing that an earlier run did is
+// taken as done.
+const NoCaching = "NO_INSTRUCTIONS_CACHING"
+
+// OnFailure says what becomes of a service or task that fails, and with it the
+// run.
+type OnFailure string
+
+// What may become of it.
+const (
+	KeepFailed   OnFailure = "keep" // the default: it stays, to be looked into
+	RemoveFailed OnFailure = "remove"
+)
 
 const defaultParallelism = 4
 
 func (r Request) withDefaults() Request {
 	if r.Parallelism < 1 {
 		r.Parallelism = defaultParallelism
+	}
+	if r.Workers < 1 {
+		r.Workers = defaultWorkers
 	}
 	if r.PullPolicy == "" {
 		r.PullPolicy = backend.PullMissing
@@ -65,18 +94,19 @@ func (r Request) args(e *enclave.Enclave) enclave.RunArgs {
 type view struct {
 	enclave *enclave.Enclave
 	cluster string
+	vars    string
 	newID   func() string
 	known   map[string]string // ids of value slots that are durable
 	mu      sync.Mutex
 	fresh   map[string]string // and those that are not yet
 }
 
-func newView(e *enclave.Enclave, cluster string, newID func() string) (*view, error) {
+func newView(e *enclave.Enclave, cluster string, deps Deps) (*view, error) {
 	known, err := e.ServiceValueIDs()
 	if err != nil {
 		return nil, err
 	}
-	return &view{enclave: e, cluster: cluster, newID: newID, known: known, fresh: map[string]string{}}, nil
+	return &view{enclave: e, cluster: cluster, vars: deps.EnclaveVars, newID: deps.NewID, known: known, fresh: map[string]string{}}, nil
 }
 
 // ServiceValueID gives the id of a service's value slot.
@@ -92,8 +122,11 @@ func (v *view) ServiceValueID(name string) (string, error) {
 	return v.fresh[name], nil
 }
 
-// EnvVars gives none: an enclave has no variables of its own yet.
-func (v *view) EnvVars() string { return "" }
+// EnvVars gives the engine's.
+func (v *view) EnvVars() string { return v.vars }
+
+// EnclaveUUID gives the enclave's UUID.
+func (v *view) EnclaveUUID() string { return v.enclave.UUID() }
 
 // ClusterType gives the backend as scripts know it.
 func (v *view) ClusterType() string { return v.cluster }
@@ -102,6 +135,9 @@ func (v *view) ClusterType() string { return v.cluster }
 func (v *view) ExistingServices() []lang.ExistingService {
 	var out []lang.ExistingService
 	for _, s := range v.enclave.Services() {
+		if s.Config.Task {
+			continue
+		}
 		out = append(out, lang.ExistingService{Name: s.Name, Ports: s.Config.Ports})
 	}
 	return out
@@ -148,7 +184,7 @@ func clusterType(name string) string {
 // describe gives a step as events show it.
 func describe(call plan.Call, number, total int) Begin {
 	return Begin{
-		ID: call.ID, Number: number, Total: total, Name: call.Name, Text: call.Text,
+		ID: call.ID, Number: number, Total: total, Name: call.Name, Text: call.Shown(),
 		Description: call.Description, Args: call.Args, At: call.At(),
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/enclave"
@@ -26,6 +29,9 @@ type Deps struct {
 	NewID  func() string    // 32 hex digits; random if nil
 	Now    func() time.Time // the system's clock if nil
 	Logger *slog.Logger
+	// EnclaveVars are the variables that scripts see as members of kurtosis: a JSON
+	// object; empty for none.
+	EnclaveVars string
 }
 
 // A Runner runs packages in enclaves. Safe for concurrent use.
@@ -116,6 +122,9 @@ func (r *Runner) run(ctx context.Context, e *enclave.Enclave, req Request, s *St
 	if err := x.guard(fault.CodeInternal, "", func() error { x.work(ctx); return nil }); err != nil {
 		x.broken(err)
 	}
+	for _, release := range x.releases {
+		release()
+	}
 	x.done.DryRun = req.DryRun
 	x.done.Duration = r.deps.Now().Sub(began)
 	if x.done.Cancelled {
@@ -134,15 +143,21 @@ func causeText(ctx context.Context) string {
 
 // execution is the state of one run.
 type execution struct {
-	runner  *Runner
-	enclave *enclave.Enclave
-	req     Request
-	stream  *Stream
-	backend backend.Backend
-	phase   PhaseName
-	plan    *plan.Plan
-	view    *view
-	done    Done
+	runner    *Runner
+	enclave   *enclave.Enclave
+	req       Request
+	stream    *Stream
+	backend   backend.Backend
+	phase     PhaseName
+	plan      *plan.Plan
+	view      *view
+	digestsMu sync.Mutex
+	digests   map[string]string // of images, by reference, as far as they were looked for
+	releases  []func()          // of what was fetched for the run
+	before    *rerun            // what earlier runs have done
+	skipped   atomic.Int32      // steps that they have done
+	later     errgroup.Group    // what steps have left to be done
+	done      Done
 }
 
 // begin sends the first event and, unless it is a dry run, has the run kept.
@@ -208,13 +223,13 @@ func (x *execution) warn(text string) {
 // interpret makes the plan.
 func (x *execution) interpret(ctx context.Context) bool {
 	x.enter(Interpretation, 0)
-	view, err := newView(x.enclave, clusterType(x.backend.Name()), x.runner.deps.NewID)
+	view, err := newView(x.enclave, clusterType(x.backend.Name()), x.runner.deps)
 	if err != nil {
 		x.fail("", fmt.Errorf("read enclave %q: %w", x.enclave.Name(), err))
 		return false
 	}
 	x.view = view
-	x.plan, err = x.runner.deps.Host.Interpret(ctx, x.req.interpretation(view, x.runner.deps.NewID))
+	x.plan, err = x.runner.deps.Host.Interpret(ctx, x.req.interpretation(view, x.enclave.UUID()))
 	if err != nil {
 		if ctx.Err() == nil {
 			x.fail("", err)
@@ -233,9 +248,10 @@ func (x *execution) interpret(ctx context.Context) bool {
 }
 
 // interpretation gives the request as the language host takes it.
-func (r Request) interpretation(v lang.EnclaveView, newID func() string) lang.Request {
+// seed tells enclaves apart.
+func (r Request) interpretation(v lang.EnclaveView, seed string) lang.Request {
 	return lang.Request{
 		Package: r.Package, MainFunction: r.MainFunction, Args: r.Args,
-		Enclave: v, NewID: newID, AllowPrivileged: r.AllowPrivileged,
+		Enclave: v, Seed: seed, AllowPrivileged: r.AllowPrivileged,
 	}
 }

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/artifact"
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/enclave"
@@ -58,13 +61,35 @@ func (p private) Capabilities() backend.Capabilities {
 	return caps
 }
 
+// stateDir gives a folder for an engine's state: in memory where the host has such a
+// place, with room for trees, as every write waits for the disk.
+func stateDir(t testing.TB) string {
+	t.Helper()
+	const memory, room = "/dev/shm", 1 << 30
+	var free unix.Statfs_t
+	if err := unix.Statfs(memory, &free); err != nil || free.Bavail*uint64(free.Bsize) < room {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "lepto-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func newEnclave(t testing.TB, be backend.Backend) *enclave.Enclave {
 	t.Helper()
-	store, err := enclave.OpenStore(filepath.Join(t.TempDir(), "engine.db"))
+	dir := stateDir(t)
+	store, err := enclave.OpenStore(filepath.Join(dir, "engine.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	manager, err := enclave.NewManager(store, be, enclave.Deps{NewID: counter(), Now: noon})
+	artifacts, err := artifact.Open(filepath.Join(dir, "artifacts"), artifact.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager, err := enclave.NewManager(store, be, enclave.Deps{NewID: counter(), Now: noon, Artifacts: artifacts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func (x *execution) validate(ctx context.Context) bool {
 	if len(errs) > 0 {
 		return false // a plan that can't run downloads nothing
 	}
-	errs = x.ensure(ctx, images)
+	errs = append(x.ensure(ctx, images), x.fetch(ctx)...)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -69,9 +70,16 @@ func (x *execution) forecast() plan.ForecastInput {
 		UUIDs:        map[string]string{},
 		Capabilities: x.backend.Capabilities(),
 		StrictNames:  x.req.StrictNames,
+		KeepTasks:    x.req.KeepTasks,
 	}
 	for _, s := range x.enclave.Services() {
+		if s.Config.Task {
+			in.Tasks = append(in.Tasks, s.Name)
+		}
 		in.Services[s.Name], in.UUIDs[s.UUID] = s.Config.Ports, s.Name
+	}
+	for _, a := range x.enclave.Artifacts() {
+		in.Artifacts = append(in.Artifacts, a.Name)
 	}
 	if !x.req.SkipResourceCheck {
 		in.CPUMillis, in.MemoryMB = x.enclave.Room()
@@ -118,6 +126,37 @@ func (x *execution) ensure(ctx context.Context, images []wanted) []error {
 	return errs
 }
 
+// fetch gets what steps need from outside, and gives every failure, in the order
+// of the plan.
+func (x *execution) fetch(ctx context.Context) []error {
+	progress := func(text string) { x.stream.emit(Event{Kind: KindProgress, Progress: &Progress{Text: text}}) }
+	releases, failures := make([]func(), len(x.plan.Steps)), make([]error, len(x.plan.Steps))
+	var group errgroup.Group
+	group.SetLimit(imagesAtOnce)
+	for i, step := range x.plan.Steps {
+		fetcher, ok := step.(plan.Fetcher)
+		if !ok {
+			continue
+		}
+		group.Go(func() error {
+			call := step.Call()
+			err := x.guard(fault.CodeInternal, call.Name, func() (err error) {
+				releases[i], err = fetcher.Fetch(ctx, x.enclave, progress)
+				return err
+			})
+			if err != nil {
+				f := *fault.From(err, "E0372")
+				failures[i] = &plan.StepError{Call: call, Fault: f.WithFrames(call.Stack...)}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // failures are gathered by index
+	none := func(release func()) bool { return release == nil }
+	x.releases = slices.DeleteFunc(releases, none)
+	return slices.DeleteFunc(failures, func(err error) bool { return err == nil })
+}
+
 func (x *execution) ensureOne(ctx context.Context, w wanted) error {
 	ref := w.image.Ref
 	tell := func(i Image) {
@@ -131,12 +170,23 @@ func (x *execution) ensureOne(ctx context.Context, w wanted) error {
 	if err != nil {
 		return err
 	}
+	x.digested(ref, info.Digest)
 	warning := info.Warning
 	if runs := x.backend.Capabilities().Architecture; runs != "" && info.Architecture != "" && info.Architecture != runs {
 		warning = fmt.Sprintf("image %q is built for %s, but this host runs %s: it may not start, or be slow", ref, info.Architecture, runs)
 	}
 	tell(Image{Done: true, Source: string(info.Source), Warning: warning, Bytes: info.SizeBytes, Total: info.SizeBytes})
 	return nil
+}
+
+// digested notes the digest of an image that is available.
+func (x *execution) digested(ref, digest string) {
+	x.digestsMu.Lock()
+	defer x.digestsMu.Unlock()
+	if x.digests == nil {
+		x.digests = map[string]string{}
+	}
+	x.digests[ref] = digest
 }
 
 // throttled gives a progress function that passes on a call now and then.
