@@ -49,6 +49,13 @@ func (f faces) Engine() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(kurtosis_engine_rpc_api_bindingsconnect.NewEngineServiceHandler(&engineService{f.engine}, f.options()...))
 	mux.Handle(leptov1connect.NewEngineHandler(&ownService{f.engine}, f.options()...))
+	mux.Handle(leptov1connect.NewLinksHandler(&linkService{f.engine}, f.options()...))
+	// An enclave has an address of its own only while it runs, and only where
+	// there is loopback at all; here its API is always.
+	mux.HandleFunc("/enclaves/{enclave}/", func(w http.ResponseWriter, r *http.Request) {
+		enclave := r.PathValue("enclave")
+		http.StripPrefix("/enclaves/"+enclave, f.Enclave(enclave)).ServeHTTP(w, r)
+	})
 	return mux
 }
 

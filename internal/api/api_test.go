@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +86,7 @@ func TestWireAPIByGRPC(t *testing.T) {
 	host := e.GetApiContainerHostMachineInfo()
 	core := corewire.NewApiContainerServiceClient(dialGRPC(t, host.GetIpOnHostMachine()+":"+uitoa(host.GetGrpcPortOnHostMachine())))
 	runScript(t, core)
+	runAgain(t, core)
 	useService(t, core, eng, e.GetEnclaveUuid())
 	if err := c.StopService(ctx, name, "web"); err != nil {
 		t.Fatal(err)
@@ -94,9 +97,7 @@ func TestWireAPIByGRPC(t *testing.T) {
 		t.Fatalf("a stopped service has no public ports: %v, %v", web, err)
 	}
 
-	if _, err := core.GetStarlarkScriptPlanYaml(ctx, &corewire.StarlarkScriptPlanYamlArgs{}); status.Code(err) != codes.Unimplemented {
-		t.Errorf("plan yaml: %v", err)
-	}
+	planYAML(t, core)
 	if _, err := eng.StopEnclave(ctx, &wire.StopEnclaveArgs{EnclaveIdentifier: name}); err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +150,66 @@ func runScript(t *testing.T, core corewire.ApiContainerServiceClient) {
 	last, err := core.GetStarlarkRun(t.Context(), &emptypb.Empty{})
 	if err != nil || last.GetSerializedScript() != script || last.GetSerializedParams() != params {
 		t.Fatalf("last run: %v, %v", last, err)
+	}
+}
+
+// runAgain runs the script a second time, in parallel: all of it is done.
+func runAgain(t *testing.T, core corewire.ApiContainerServiceClient) {
+	t.Helper()
+	params, parallel := `{"who": "world"}`, true
+	stream, err := core.RunStarlarkScript(t.Context(), &corewire.RunStarlarkScriptArgs{SerializedScript: script, SerializedParams: &params, Parallel: &parallel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for {
+		line, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := line.GetInstruction(); i != nil {
+			told = append(told, fmt.Sprint(i.GetInstructionName(), " ", i.GetIsSkipped()))
+		}
+		if r := line.GetInstructionResult(); r != nil && r.GetSerializedInstructionResult() != "SKIPPED - This instruction has already been run in this enclave" {
+			t.Errorf("result: %q", r.GetSerializedInstructionResult())
+		}
+	}
+	slices.Sort(told)
+	if !slices.Equal(told, []string{"add_service true", "print true"}) {
+		t.Errorf("the second run tells of %q", told)
+	}
+}
+
+// planYAML asks for plans: of an enclave that is new, so that what the script
+// added before counts for nothing.
+func planYAML(t *testing.T, core corewire.ApiContainerServiceClient) {
+	t.Helper()
+	params := `{"who": "all"}`
+	got, err := core.GetStarlarkScriptPlanYaml(t.Context(), &corewire.StarlarkScriptPlanYamlArgs{SerializedScript: script, SerializedParams: &params})
+	if err != nil || !strings.Contains(got.GetPlanYaml(), "services:\n- uuid: \"1\"\n  name: web\n") {
+		t.Errorf("plan of a script: %v, %v", got, err)
+	}
+	_, err = core.GetStarlarkScriptPlanYaml(t.Context(), &corewire.StarlarkScriptPlanYamlArgs{SerializedScript: "def run(plan):\n  plan.get_service('web')"})
+	if err == nil || !strings.Contains(err.Error(), "\"web\" is not known here") {
+		t.Errorf("plan of a script that asks for a service of before: %v", err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"kurtosis.yml": "name: github.com/a/b\n",
+		"main.star":    "def run(plan):\n  plan.add_service('a', ServiceConfig(image = 'i'))\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	upload(t, core, "github.com/a/b", archive(t, dir))
+	got, err = core.GetStarlarkPackagePlanYaml(t.Context(), &corewire.StarlarkPackagePlanYamlArgs{PackageId: "github.com/a/b"})
+	const want = "packageId: github.com/a/b\nservices:\n- uuid: \"1\"\n  name: a\n  image:\n    name: i\nimages:\n- i\n"
+	if err != nil || got.GetPlanYaml() != want {
+		t.Errorf("plan of a package: %v, %v", got, err)
 	}
 }
 
@@ -403,7 +464,7 @@ func TestPackages(t *testing.T) {
 	}
 	core := corewire.NewApiContainerServiceClient(dialGRPC(t, e.API))
 	upload(t, core, "github.com/example/greeter", archive(t, dir))
-	if text := said(client.RunRequest{Enclave: e.Name, PackageID: "github.com/example/greeter"}); text != "from a module" {
+	if text := said(client.RunRequest{Enclave: e.Name, PackageID: "github.com/example/greeter", Experimental: []string{run.NoCaching}}); text != "from a module" {
 		t.Errorf("by upload: %q", text)
 	}
 	var failed error

@@ -12,22 +12,22 @@ import (
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
-// chunks is a stream of chunks that are there.
-type chunks struct {
+// sent is a stream of chunks that are there.
+type sent struct {
 	list []*wire.StreamedDataChunk
 	next *wire.StreamedDataChunk
 	err  error
 }
 
-func (c *chunks) Receive() bool {
+func (c *sent) Receive() bool {
 	if len(c.list) == 0 {
 		return false
 	}
 	c.next, c.list = c.list[0], c.list[1:]
 	return true
 }
-func (c *chunks) Msg() *wire.StreamedDataChunk { return c.next }
-func (c *chunks) Err() error                   { return c.err }
+func (c *sent) Msg() *wire.StreamedDataChunk { return c.next }
+func (c *sent) Err() error                   { return c.err }
 
 func chunk(data, previous, name string) *wire.StreamedDataChunk {
 	return &wire.StreamedDataChunk{Data: []byte(data), PreviousChunkHash: previous, Metadata: &wire.DataChunkMetadata{Name: name}}
@@ -38,17 +38,17 @@ func TestReceiveChunks(t *testing.T) {
 	const one = "fe05bcdcdc4928012781a5f1a2a77cbb5398e106"
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {
-		stream chunks
+		stream sent
 		want   string
 		err    error
 	}{
-		"nothing":       {chunks{}, "", nil},
-		"two":           {chunks{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", one, "a")}}, "onetwo", nil},
-		"hash on first": {chunks{list: []*wire.StreamedDataChunk{chunk("one", one, "a")}}, "", fault.ErrInvalid},
-		"wrong hash":    {chunks{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", "00", "a")}}, "", fault.ErrInvalid},
-		"another name":  {chunks{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", one, "b")}}, "", fault.ErrInvalid},
-		"too much":      {chunks{list: []*wire.StreamedDataChunk{chunk("0123456789abcdef", "", "a")}}, "", fault.ErrInvalid},
-		"stream breaks": {chunks{list: []*wire.StreamedDataChunk{chunk("one", "", "a")}, err: broken}, "", broken},
+		"nothing":       {sent{}, "", nil},
+		"two":           {sent{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", one, "a")}}, "onetwo", nil},
+		"hash on first": {sent{list: []*wire.StreamedDataChunk{chunk("one", one, "a")}}, "", fault.ErrInvalid},
+		"wrong hash":    {sent{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", "00", "a")}}, "", fault.ErrInvalid},
+		"another name":  {sent{list: []*wire.StreamedDataChunk{chunk("one", "", "a"), chunk("two", one, "b")}}, "", fault.ErrInvalid},
+		"too much":      {sent{list: []*wire.StreamedDataChunk{chunk("0123456789abcdef", "", "a")}}, "", fault.ErrInvalid},
+		"stream breaks": {sent{list: []*wire.StreamedDataChunk{chunk("one", "", "a")}, err: broken}, "", broken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -23,14 +23,18 @@ import (
 type ownService struct{ engine *engine.Engine }
 
 // Info tells what engine this is and how it is doing.
-func (s *ownService) Info(context.Context, *connect.Request[leptov1.InfoRequest]) (*connect.Response[leptov1.InfoResponse], error) {
+func (s *ownService) Info(_ context.Context, req *connect.Request[leptov1.InfoRequest]) (*connect.Response[leptov1.InfoResponse], error) {
 	config, state, be := s.engine.Config(), s.engine.State(), s.engine.Backend()
-	doc, err := json.Marshal(view.Info{
+	info := view.Info{
 		Version: config.Version, APIVersion: config.APIVersion, Home: config.Home,
 		PID: state.PID, Started: state.Started, Owner: state.Owner, Socket: state.Socket,
-		Loopback: state.Loopback, LoopbackError: state.LoopbackError, Recovered: state.Recovered,
-		Backend: be.Name(), Capabilities: be.Capabilities(),
-	})
+		Loopback: state.Loopback, LoopbackError: state.LoopbackError, PackageMirror: state.PackageMirror, Recovered: state.Recovered,
+		Backend: be.Name(),
+	}
+	if !req.Msg.GetWithoutCapabilities() {
+		info.Capabilities = be.Capabilities()
+	}
+	doc, err := json.Marshal(info)
 	return answer(&leptov1.InfoResponse{InfoJson: doc}, err)
 }
 
@@ -48,13 +52,16 @@ func (s *ownService) Run(ctx context.Context, req *connect.Request[leptov1.RunRe
 	if err != nil {
 		return err
 	}
-	pkg, err := s.openPackage(in, m)
+	pkg, err := s.openPackage(ctx, in, m)
 	if err != nil {
 		return fault.From(err, engine.CodeBadPackage)
 	}
 	events, err := s.engine.StartRun(in, run.Request{
 		Package: pkg, MainFunction: m.GetMainFunction(), Args: m.GetArgsJson(), DryRun: m.GetDryRun(),
 		Parallelism: int(m.GetParallelism()), PullPolicy: backend.PullPolicy(m.GetPullPolicy()), AllowPrivileged: m.GetAllowPrivileged(),
+		Parallel: m.GetParallel(), Workers: int(m.GetWorkers()), Shuffle: m.ShuffleSeed != nil, ShuffleSeed: m.GetShuffleSeed(),
+		Experimental: m.GetExperimental(),
+		KeepTasks:    m.GetKeepTasks(), OnFailure: run.OnFailure(m.GetOnFailure()),
 	})
 	if err != nil {
 		return err
@@ -62,14 +69,17 @@ func (s *ownService) Run(ctx context.Context, req *connect.Request[leptov1.RunRe
 	return sendEvents(events.Events(ctx, 1), stream)
 }
 
-func (s *ownService) openPackage(in *enclave.Enclave, m *leptov1.RunRequest) (*source.Package, error) {
+func (s *ownService) openPackage(ctx context.Context, in *enclave.Enclave, m *leptov1.RunRequest) (*source.Package, error) {
+	from := engine.Origin{Mirror: m.GetPackageMirror(), GitEnv: m.GetGitEnvironment()}
 	switch what := m.GetSource().(type) {
 	case *leptov1.RunRequest_Script_:
-		return s.engine.ScriptPackage(what.Script.GetName(), what.Script.GetText()), nil
+		return s.engine.ScriptPackage(what.Script.GetName(), what.Script.GetText(), from)
 	case *leptov1.RunRequest_Directory_:
-		return s.engine.LocalPackage(what.Directory.GetPath(), what.Directory.GetMainFile())
+		return s.engine.LocalPackage(what.Directory.GetPath(), what.Directory.GetMainFile(), from)
 	case *leptov1.RunRequest_PackageId:
-		return s.engine.UploadedPackage(in, what.PackageId, "")
+		return s.engine.UploadedPackage(in, what.PackageId, "", from)
+	case *leptov1.RunRequest_Remote_:
+		return s.engine.RemotePackage(ctx, what.Remote.GetLocator(), what.Remote.GetMainFile(), "", from)
 	}
 	return nil, fmt.Errorf("run: neither script nor package is given: %w", fault.ErrInvalid)
 }
@@ -119,8 +129,11 @@ func (s *ownService) InspectEnclave(ctx context.Context, req *connect.Request[le
 	if err != nil {
 		return nil, err
 	}
-	detail := view.EnclaveDetail{Enclave: s.enclaveView(in)}
+	detail := view.EnclaveDetail{Enclave: s.enclaveView(in), Artifacts: artifacts(in)}
 	if detail.Services, err = services(ctx, in); err != nil {
+		return nil, err
+	}
+	if detail.Links, err = links(ctx, in); err != nil {
 		return nil, err
 	}
 	doc, err := json.Marshal(detail)
@@ -134,6 +147,19 @@ func (s *ownService) enclaveView(in *enclave.Enclave) view.Enclave {
 		v.API = addr.String()
 	}
 	return v
+}
+
+// artifacts describes all files artifacts.
+func artifacts(in *enclave.Enclave) []view.Artifact {
+	all := in.Artifacts()
+	list := make([]view.Artifact, 0, len(all))
+	for _, a := range all {
+		list = append(list, view.Artifact{
+			UUID: a.UUID, ShortUUID: a.ShortUUID(), Name: a.Name,
+			Hash: a.Hash, Files: a.Files, Bytes: a.Bytes, Created: a.Created, Updated: a.Updated,
+		})
+	}
+	return list
 }
 
 // ListServices tells all about the services of an enclave.

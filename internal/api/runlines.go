@@ -53,6 +53,8 @@ func (l *runLines) lines(e run.Event) []*wire.StarlarkRunResponseLine {
 		return l.problem(e.Step, *e.Error)
 	case e.Warning != nil:
 		l.warnings = append(l.warnings, e.Warning.Text)
+	case e.Fault != nil:
+		return []*wire.StarlarkRunResponseLine{info("scheduled fault: " + e.Fault.Text)}
 	case e.Done != nil:
 		return l.done(*e.Done)
 	}

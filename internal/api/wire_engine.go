@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -11,6 +12,7 @@ import (
 
 	wire "github.com/kurtosis-tech/kurtosis/api/golang/engine/kurtosis_engine_rpc_api_bindings"
 
+	"github.com/lepto-dev/lepto/internal/api/client"
 	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/engine"
 )
@@ -25,9 +27,11 @@ func (s *engineService) GetEngineInfo(context.Context, *connect.Request[emptypb.
 
 // CreateEnclave answers when the enclave and its API are there.
 func (s *engineService) CreateEnclave(ctx context.Context, req *connect.Request[wire.CreateEnclaveArgs]) (*connect.Response[wire.CreateEnclaveResponse], error) {
+	seed, _ := strconv.ParseUint(req.Header().Get(client.LinkSeedHeader), 10, 64) // 0: none was asked for
 	made, err := s.engine.CreateEnclave(ctx, enclave.CreateSpec{
 		Name:       req.Msg.GetEnclaveName(),
 		Production: req.Msg.GetMode() == wire.EnclaveMode_PRODUCTION,
+		LinkSeed:   seed,
 	})
 	if err != nil {
 		return nil, err

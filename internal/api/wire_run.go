@@ -28,12 +28,16 @@ type runStream = connect.ServerStream[wire.StarlarkRunResponseLine]
 // RunStarlarkScript runs a script. The client may leave; the run goes on.
 func (s *enclaveService) RunStarlarkScript(ctx context.Context, req *connect.Request[wire.RunStarlarkScriptArgs], stream *runStream) error {
 	m := req.Msg
+	pkg, err := s.engine.ScriptPackage("", m.GetSerializedScript(), engine.Origin{})
+	if err != nil {
+		return err
+	}
 	r := run.Request{
-		Package: s.engine.ScriptPackage("", m.GetSerializedScript()),
+		Package: pkg,
 		Args:    m.GetSerializedParams(), MainFunction: m.GetMainFunctionName(), DryRun: m.GetDryRun(),
 		Parallelism: int(m.GetParallelism()), PullPolicy: pullPolicy(m.ImageDownloadMode),
 		AllowPrivileged: m.GetAllowPrivilegedMode(), SkipResourceCheck: m.ResourceCheck != nil && !m.GetResourceCheck(),
-		Experimental: features(m.GetExperimentalFeatures()),
+		Experimental: features(m.GetExperimentalFeatures()), Parallel: m.GetParallel(), KeepTasks: m.GetNonBlockingMode(),
 	}
 	return s.run(ctx, r, stream)
 }
@@ -52,9 +56,47 @@ func (s *enclaveService) RunStarlarkPackage(ctx context.Context, req *connect.Re
 		Args:    m.GetSerializedParams(), MainFunction: m.GetMainFunctionName(), DryRun: m.GetDryRun(),
 		Parallelism: int(m.GetParallelism()), PullPolicy: pullPolicy(m.ImageDownloadMode),
 		AllowPrivileged: m.GetAllowPrivilegedMode(), SkipResourceCheck: m.ResourceCheck != nil && !m.GetResourceCheck(),
-		Experimental: features(m.GetExperimentalFeatures()),
+		Experimental: features(m.GetExperimentalFeatures()), Parallel: m.GetParallel(), KeepTasks: m.GetNonBlockingMode(),
 	}
 	return s.run(ctx, r, stream)
+}
+
+// GetStarlarkScriptPlanYaml gives what a script would do, as YAML.
+func (s *enclaveService) GetStarlarkScriptPlanYaml(ctx context.Context, req *connect.Request[wire.StarlarkScriptPlanYamlArgs]) (*connect.Response[wire.PlanYaml], error) {
+	m := req.Msg
+	pkg, err := s.engine.ScriptPackage("", m.GetSerializedScript(), engine.Origin{})
+	if err != nil {
+		return nil, err
+	}
+	return s.planYAML(ctx, run.Request{
+		Package: pkg, Args: m.GetSerializedParams(),
+		MainFunction: m.GetMainFunctionName(), AllowPrivileged: m.GetAllowPrivilegedMode(),
+	})
+}
+
+// GetStarlarkPackagePlanYaml gives what a package would do, as YAML.
+func (s *enclaveService) GetStarlarkPackagePlanYaml(ctx context.Context, req *connect.Request[wire.StarlarkPackagePlanYamlArgs]) (*connect.Response[wire.PlanYaml], error) {
+	m := req.Msg
+	remote := m.GetIsRemote()
+	pkg, err := s.openPackage(ctx, &wire.RunStarlarkPackageArgs{
+		PackageId: m.GetPackageId(), RelativePathToMainFile: m.RelativePathToMainFile, ClonePackage: &remote,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.planYAML(ctx, run.Request{
+		Package: pkg, Args: m.GetSerializedParams(),
+		MainFunction: m.GetMainFunctionName(), AllowPrivileged: m.GetAllowPrivilegedMode(),
+	})
+}
+
+func (s *enclaveService) planYAML(ctx context.Context, req run.Request) (*connect.Response[wire.PlanYaml], error) {
+	in, err := s.enclave()
+	if err != nil {
+		return nil, err
+	}
+	text, err := s.engine.PlanYAML(ctx, in, req)
+	return answer(&wire.PlanYaml{PlanYaml: text}, err)
 }
 
 // openPackage finds the package. Clients of old send it along with the request,
@@ -74,9 +116,9 @@ func (s *enclaveService) openPackage(ctx context.Context, m *wire.RunStarlarkPac
 		}
 	}
 	if clone {
-		return s.engine.RemotePackage(ctx, m.GetPackageId(), m.GetRelativePathToMainFile(), m.GetGithubAuthToken())
+		return s.engine.RemotePackage(ctx, m.GetPackageId(), m.GetRelativePathToMainFile(), m.GetGithubAuthToken(), engine.Origin{})
 	}
-	return s.engine.UploadedPackage(in, m.GetPackageId(), m.GetRelativePathToMainFile())
+	return s.engine.UploadedPackage(in, m.GetPackageId(), m.GetRelativePathToMainFile(), engine.Origin{})
 }
 
 // UploadStarlarkPackage receives a package's archive, replacing the one of that
@@ -86,7 +128,11 @@ func (s *enclaveService) UploadStarlarkPackage(ctx context.Context, stream *conn
 	if err != nil {
 		return nil, err
 	}
-	archive, err := receive(ctx, stream, s.engine.Spool(), maxUpload)
+	room, err := engine.Room(s.engine.Spool())
+	if err != nil {
+		return nil, err
+	}
+	archive, err := receive(ctx, stream, s.engine.Spool(), room)
 	if err != nil {
 		return nil, err
 	}

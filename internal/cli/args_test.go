@@ -14,17 +14,17 @@ import (
 func TestToObject(t *testing.T) {
 	tests := []struct{ rule, in, want string }{
 		{"JSON stays as it is", ` {"a": 1.0, "b": [1,2]} `, `{"a": 1.0, "b": [1,2]}`},
-		{"YAML becomes JSON, keys in order", "b: 1\na: x", `{"b":1,"a":"x"}`},
-		{"flow YAML", "{b: yes, a: [1, ~]}", `{"b":"yes","a":[1,null]}`},
+		{"YAML becomes JSON, keys sorted", "b: 1\na: x", `{"a":"x","b":1}`},
+		{"flow YAML", "{b: yes, a: [1, ~]}", `{"a":[1,null],"b":true}`},
 		{"booleans", "a: true", `{"a":true}`},
 		{"large integers keep their digits", "a: 123456789012345678901234567890", `{"a":123456789012345678901234567890}`},
 		{"hexadecimal", "a: 0x10", `{"a":16}`},
-		{"floats", "a: 1.50\nb: .5", `{"a":1.50,"b":0.5}`},
+		{"floats", "a: 1.50\nb: .5", `{"a":1.5,"b":0.5}`},
 		{"dates stay text", "a: 2026-01-02", `{"a":"2026-01-02"}`},
 		{"quoted numbers stay text", `a: "1"`, `{"a":"1"}`},
 		{"keys become text", "1: a", `{"1":"a"}`},
 		{"aliases", "a: &x {k: v}\nb: *x", `{"a":{"k":"v"},"b":{"k":"v"}}`},
-		{"merge keys", "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}", `{"a":{"x":1,"y":2},"b":{"y":3,"x":1}}`},
+		{"merge keys", "a: &a {x: 1, z: 2}\nb: {<<: *a, z: 3}", `{"a":{"x":1,"z":2},"b":{"x":1,"z":3}}`},
 		{"blocks", "a: |\n  one\n  two\n", `{"a":"one\ntwo\n"}`},
 		{"nothing", "# only a comment\n", `{}`},
 	}

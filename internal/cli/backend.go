@@ -1,3 +1,5 @@
+//go:build !front
+
 package cli
 
 import (
@@ -22,7 +24,7 @@ func (d *deps) chooseBackend(config *engine.Config) error {
 	case "", "native":
 		config.NeedsRoot = true
 		config.Backend = func(ctx context.Context) (backend.Backend, error) {
-			return native.Open(ctx, native.Config{Home: config.Home})
+			return native.Open(ctx, native.Config{Home: config.Home, Apart: true})
 		}
 	case "memory":
 		config.Backend = func(context.Context) (backend.Backend, error) {

@@ -31,6 +31,10 @@ func Main(version string, args []string) int {
 		level:      levelInfo,
 		interrupts: newInterrupts(),
 	}
+	if err := d.handOver(args); err != nil {
+		d.report(err)
+		return exitCode(err)
+	}
 	return d.execute(args)
 }
 
@@ -75,7 +79,7 @@ func (d *deps) connect(ctx context.Context) (*client.Client, error) {
 
 func (d *deps) clientOptions(start bool) client.Options {
 	return client.Options{
-		Home: d.home, Start: start, Version: d.version,
+		Home: d.home, Start: start, Version: d.version, Program: d.engineProgram,
 		Warn:     func(text string) { d.warn("%s", text) },
 		Starting: func() { d.say("starting the engine") },
 	}

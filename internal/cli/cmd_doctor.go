@@ -1,3 +1,5 @@
+//go:build !front
+
 package cli
 
 import (
@@ -23,7 +25,7 @@ func newDoctor(d *deps) *cobra.Command {
 	var o doctorOptions
 	cmd := &cobra.Command{
 		Use: "doctor", Args: args(0, 0),
-		Short: "Check whether services can run here, and say what to do",
+		Short: doctorShort,
 		Long: "Check whether services can run on this machine: kernel, privileges, cgroups,\n" +
 			"network, disk, and the engine. Nothing is changed. The exit code is 1 if a check\n" +
 			"fails; a warning does not keep services from running.",

@@ -11,6 +11,7 @@ import (
 type enclaveAddOptions struct {
 	name       string
 	production bool
+	linkSeed   uint64
 	output     choice
 }
 
@@ -30,6 +31,7 @@ func (o *enclaveAddOptions) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&o.name, "name", "n", "", "its name; one is made up if empty")
 	flags.BoolVarP(&o.production, "production", "p", false, "restart services that end")
+	addLinkSeed(cmd, &o.linkSeed)
 	addOutput(cmd, &o.output)
 	flags.StringP("api-container-log-level", "l", "", "accepted and ignored")
 	flags.StringP("api-container-version", "a", "", "accepted and ignored")
@@ -40,7 +42,7 @@ func (o *enclaveAddOptions) addFlags(cmd *cobra.Command) {
 func (o *enclaveAddOptions) run(ctx context.Context, d *deps) error {
 	return d.with(ctx, func(c *client.Client) error {
 		d.say("Creating new enclave...")
-		e, err := c.CreateEnclave(ctx, o.name, o.production)
+		e, err := c.Create(ctx, client.CreateSpec{Name: o.name, Production: o.production, LinkSeed: o.linkSeed})
 		if err != nil {
 			return err
 		}

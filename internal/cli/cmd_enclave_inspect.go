@@ -19,7 +19,7 @@ func newEnclaveInspect(d *deps) *cobra.Command {
 	var o enclaveInspectOptions
 	cmd := &cobra.Command{
 		Use: "inspect ENCLAVE", Aliases: []string{"show", "describe"}, Args: args(1, 1),
-		Short:             "Show an enclave with its services and ports",
+		Short:             "Show an enclave with its files artifacts, services and ports",
 		Example:           "  lepto enclave inspect winter-forest",
 		ValidArgsFunction: completeNames(d, false, enclaveNames),
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), d, args[0]) },
@@ -40,7 +40,7 @@ func (o *enclaveInspectOptions) run(ctx context.Context, d *deps, enclave string
 			return err
 		}
 		if o.output.json() {
-			e.Services = emptyNotNull(e.Services)
+			e.Services, e.Artifacts = emptyNotNull(e.Services), emptyNotNull(e.Artifacts)
 			return d.json(e)
 		}
 		return d.writeEnclave(e, o.fullUUIDs)
@@ -65,6 +65,9 @@ func (d *deps) writeEnclave(e client.EnclaveDetail, fullUUIDs bool) error {
 		return err
 	}
 	artifacts := ui.Table{Header: []string{"UUID", "Name"}}
+	for _, a := range e.Artifacts {
+		artifacts.Add(uuidText(a.UUID, a.ShortUUID, fullUUIDs), d.clean(a.Name))
+	}
 	services := ui.Table{Header: []string{"UUID", "Name", "Ports", "Status"}}
 	for _, s := range e.Services {
 		d.addServiceRows(&services, s, fullUUIDs)
@@ -76,6 +79,15 @@ func (d *deps) writeEnclave(e client.EnclaveDetail, fullUUIDs bool) error {
 	fmt.Fprintf(out, "\n%s\n", ui.Section(style, "User Services"))
 	if err := services.Write(out, style); err != nil {
 		return err
+	}
+	if e.Links != nil {
+		fmt.Fprintf(out, "\n%s\n", ui.Section(style, "Connections"))
+		if err := d.writeConnections(e.Links.Table); err != nil {
+			return err
+		}
+		if err := d.writeLinkStats(e.Links.Stats); err != nil {
+			return err
+		}
 	}
 	_, err = fmt.Fprintln(out)
 	return err

@@ -128,16 +128,20 @@ func engineStatus(ctx context.Context, d *deps, output choice) error {
 	if loopback == "" {
 		loopback = "none: " + info.LoopbackError
 	}
-	return ui.WritePairs(d.term.Out, d.term.OutStyle,
-		ui.Pair{Key: "Version", Value: info.Version},
-		ui.Pair{Key: "API Version", Value: info.APIVersion},
-		ui.Pair{Key: "Backend", Value: info.Backend},
-		ui.Pair{Key: "Process", Value: fmt.Sprint(info.PID)},
-		ui.Pair{Key: "Home", Value: info.Home},
-		ui.Pair{Key: "Socket", Value: info.Socket},
-		ui.Pair{Key: "SDK Address", Value: d.clean(loopback)},
-		ui.Pair{Key: "Started", Value: timeText(info.Started)},
-	)
+	pairs := []ui.Pair{
+		{Key: "Version", Value: info.Version},
+		{Key: "API Version", Value: info.APIVersion},
+		{Key: "Backend", Value: info.Backend},
+		{Key: "Process", Value: fmt.Sprint(info.PID)},
+		{Key: "Home", Value: info.Home},
+		{Key: "Socket", Value: info.Socket},
+		{Key: "SDK Address", Value: d.clean(loopback)},
+		{Key: "Started", Value: timeText(info.Started)},
+	}
+	if info.PackageMirror != "" {
+		pairs = append(pairs, ui.Pair{Key: "Package Mirror", Value: info.PackageMirror})
+	}
+	return ui.WritePairs(d.term.Out, d.term.OutStyle, pairs...)
 }
 
 func newEngineLogs(d *deps) *cobra.Command {

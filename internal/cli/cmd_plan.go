@@ -1,8 +1,11 @@
+//go:build !front
+
 package cli
 
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -15,13 +18,14 @@ type planOptions struct {
 	codeOptions
 	verbosity string
 	output    choice
+	graph     choice
 }
 
 func newPlan(d *deps) *cobra.Command {
 	var o planOptions
 	cmd := &cobra.Command{
 		Use: "plan TARGET [ARGS]", Args: args(1, 2),
-		Short: "Show what a script or package would do; needs no engine",
+		Short: planShort,
 		Long: "Interpret and validate a Starlark script or package and show its instructions.\n" +
 			"No engine takes part, no image is looked for, and nothing is changed. TARGET\n" +
 			"and ARGS are those of lepto run.",
@@ -33,6 +37,10 @@ func newPlan(d *deps) *cobra.Command {
 	o.codeOptions.addFlags(cmd)
 	addVerbosity(cmd, &o.verbosity)
 	addOutput(cmd, &o.output)
+	o.graph = choice{words: []string{"text", "dot", "mermaid"}}
+	flag := cmd.Flags().VarPF(&o.graph, "graph", "", "show what has to come after what instead: as text, for Graphviz or for Mermaid")
+	flag.NoOptDefVal = "text"
+	addChoiceCompletion(cmd, "graph", o.graph.words)
 	return cmd
 }
 
@@ -45,13 +53,19 @@ func (o *planOptions) run(ctx context.Context, d *deps, targetText, argsText str
 	if err != nil {
 		return err
 	}
-	planned, opened := o.codeOptions.plan(ctx, what, argsJSON)
+	planned, pkg := o.codeOptions.plan(ctx, d, what, argsJSON)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if o.output.json() {
-		err = d.json(planDocument(planned, opened))
-	} else {
+	switch {
+	case o.output.json():
+		var doc planJSON
+		if doc, err = planDocument(planned, pkg != nil); err == nil {
+			err = d.json(doc)
+		}
+	case o.graph.value != "" && len(planned.Problems) == 0:
+		err = d.writeGraph(planned, o.graph.value)
+	default:
 		err = d.writePlan(planned, verbosity)
 	}
 	if err == nil && len(planned.Problems) > 0 {
@@ -82,6 +96,23 @@ func (d *deps) writePlan(planned run.Planned, verbosity ui.Verbosity) error {
 	return err
 }
 
+// writeGraph shows the graph of a plan, and nothing else on stdout.
+func (d *deps) writeGraph(planned run.Planned, form string) error {
+	graph := plan.NewGraph(planned.Plan.Steps)
+	for _, text := range planned.Plan.Warnings {
+		d.warn("%s", text)
+	}
+	text := graph.Text()
+	switch form {
+	case "dot":
+		text = graph.DOT()
+	case "mermaid":
+		text = graph.Mermaid()
+	}
+	_, err := io.WriteString(d.term.Out, d.term.ForOut(text))
+	return err
+}
+
 // The statuses of a plan, as -o json has them.
 const (
 	planOK             = "ok"
@@ -98,6 +129,7 @@ type planJSON struct {
 	Images       []string          `json:"images"`
 	Packages     []string          `json:"packages"`
 	Output       string            `json:"output"`
+	PlanYAML     string            `json:"plan_yaml"` // as the wire API gives it
 	Warnings     []string          `json:"warnings"`
 	Errors       []*run.Problem    `json:"errors"`
 }
@@ -111,36 +143,52 @@ type planInstruction struct {
 	Description string      `json:"description"`
 	Returned    string      `json:"returned"`
 	Effects     effectsJSON `json:"effects"`
+	After       []int       `json:"after"` // numbers, from 1, of those that it comes after; what these come after is left out
 }
 
 type effectsJSON struct {
-	Reads  []plan.Key `json:"reads"`
-	Writes []plan.Key `json:"writes"`
+	Reads   []plan.Key `json:"reads"`
+	Writes  []plan.Key `json:"writes"`
+	Touches []plan.Key `json:"touches"`
 }
 
-func planDocument(planned run.Planned, opened bool) planJSON {
+func planDocument(planned run.Planned, opened bool) (planJSON, error) {
 	doc := planJSON{
 		Status: planStatus(planned, opened), Instructions: []planInstruction{}, Images: []string{},
 		Packages: []string{}, Warnings: []string{}, Errors: emptyNotNull(planned.Problems),
 	}
 	if planned.Plan == nil {
-		return doc
+		return doc, nil
 	}
 	doc.Package, doc.Output = planned.Plan.PackageID, planned.Plan.Output
 	doc.Packages, doc.Warnings = emptyNotNull(planned.Plan.Packages), emptyNotNull(planned.Plan.Warnings)
-	for _, step := range planned.Plan.Steps {
+	after := plan.NewGraph(planned.Plan.Steps).Reduced()
+	for i, step := range planned.Plan.Steps {
 		call, effects := step.Call(), step.Effects().Normal()
 		doc.Instructions = append(doc.Instructions, planInstruction{
-			ID: call.ID, Name: call.Name, Position: call.At().String(), Call: call.Text,
+			ID: call.ID, Name: call.Name, Position: call.At().String(), Call: call.Shown(),
 			Arguments: emptyNotNull(call.Args), Description: call.Description,
 			Returned: planned.Plan.Returned[call.ID],
-			Effects:  effectsJSON{Reads: emptyNotNull(effects.Reads), Writes: emptyNotNull(effects.Writes)},
+			Effects: effectsJSON{
+				Reads: emptyNotNull(effects.Reads), Writes: emptyNotNull(effects.Writes), Touches: emptyNotNull(effects.Touches),
+			},
+			After: numbers(after[i]),
 		})
 	}
 	for _, image := range planned.Images {
 		doc.Images = append(doc.Images, image.Ref)
 	}
-	return doc
+	var err error
+	doc.PlanYAML, err = planned.Plan.YAML()
+	return doc, err
+}
+
+func numbers(links []plan.Link) []int {
+	out := make([]int, len(links))
+	for i, link := range links {
+		out[i] = link.Step + 1
+	}
+	return out
 }
 
 func planStatus(planned run.Planned, opened bool) string {

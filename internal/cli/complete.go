@@ -13,8 +13,8 @@ import (
 // This file completes names of enclaves, services and ports in a shell. It asks
 // a running engine, starts none, and stays silent about errors.
 
-// completeTimeout bounds how long a Tab may take.
-const completeTimeout = time.Second
+// completeTimeout bounds how long a Tab may take. Tests have more patience.
+var completeTimeout = time.Second
 
 const (
 	namesInOrder = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
@@ -75,6 +75,15 @@ func serviceNames(ctx context.Context, c *client.Client, args []string) []string
 		names = append(names, s.Name)
 	}
 	return names
+}
+
+// subnetworkNames lists the subnetworks of the enclave typed first.
+func subnetworkNames(ctx context.Context, c *client.Client, args []string) []string {
+	links, err := c.Links(ctx, args[0])
+	if err != nil {
+		return nil
+	}
+	return links.Subnetworks
 }
 
 // portNames lists the ports of the service typed second.

@@ -50,9 +50,15 @@ func writeCommands(out *strings.Builder, s ui.Style, cmd *cobra.Command) {
 		return
 	}
 	fmt.Fprintf(out, "\n%s\n", s.Bold("Commands:"))
+	width := 12
 	for _, child := range cmd.Commands() {
 		if child.IsAvailableCommand() {
-			fmt.Fprintf(out, "  %-12s %s\n", child.Name(), child.Short)
+			width = max(width, len(child.Name()))
+		}
+	}
+	for _, child := range cmd.Commands() {
+		if child.IsAvailableCommand() {
+			fmt.Fprintf(out, "  %-*s %s\n", width, child.Name(), child.Short)
 		}
 	}
 	fmt.Fprintf(out, "\n'%s COMMAND --help' tells more about a command.\n", cmd.CommandPath())

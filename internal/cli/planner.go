@@ -1,7 +1,11 @@
+//go:build !front
+
 package cli
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
@@ -9,6 +13,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/lang"
 	"github.com/lepto-dev/lepto/internal/lang/types"
 	"github.com/lepto-dev/lepto/internal/run"
+	"github.com/lepto-dev/lepto/internal/source"
 	"github.com/lepto-dev/lepto/internal/ui"
 )
 
@@ -17,18 +22,22 @@ import (
 // is changed.
 
 // plan makes the plan of a target. What is wrong with it is among its Problems;
-// opened is false where the target itself can't be read.
-func (o *codeOptions) plan(ctx context.Context, what target, argsJSON string) (planned run.Planned, opened bool) {
-	pkg, err := what.open(o.mainFile)
+// there is no package where the target itself can't be read.
+func (o *codeOptions) plan(ctx context.Context, d *deps, what target, argsJSON string) (planned run.Planned, pkg *source.Package) {
+	fetcher, err := o.fetcher(d)
+	if err == nil {
+		pkg, err = what.open(ctx, o.mainFile, fetcher)
+	}
 	if err != nil {
 		p := ui.ProblemOf(err)
 		p.Phase = run.Interpretation
-		return run.Planned{Problems: []*run.Problem{&p}}, false
+		return run.Planned{Problems: []*run.Problem{&p}}, nil
 	}
 	host := lang.NewHost(instruction.All(), types.All())
 	return run.Plan(ctx, host, run.Request{
 		Package: pkg, MainFunction: o.mainFunction, Args: argsJSON, DryRun: true, AllowPrivileged: o.privileged,
-	}, backend.Capabilities{}), true
+		EnclaveVars: d.getenv(lang.EnclaveVarsVariable),
+	}, backend.Capabilities{}), pkg
 }
 
 // planEvents gives a plan as the events of a dry run.
@@ -67,8 +76,8 @@ func planEvents(planned run.Planned, now time.Time) []run.Event {
 }
 
 // dryRunHere shows a dry run that needs no engine.
-func (o *runOptions) dryRunHere(ctx context.Context, what target, argsJSON string, printer ui.Printer) error {
-	planned, _ := o.plan(ctx, what, argsJSON)
+func (o *runOptions) dryRunHere(ctx context.Context, d *deps, what target, argsJSON string, printer ui.Printer) error {
+	planned, _ := o.plan(ctx, d, what, argsJSON)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -84,4 +93,29 @@ func (o *runOptions) dryRunHere(ctx context.Context, what target, argsJSON strin
 		return silent(exitFailure)
 	}
 	return nil
+}
+
+// fetcher gives what fetches packages for a plan made by this process. Clones are
+// kept in the user's cache, since a plan needs no engine and no home of one.
+func (o *codeOptions) fetcher(d *deps) (source.Fetcher, error) {
+	mirror, err := o.mirrorDir(d)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(d.home, "cache")
+	}
+	return source.NewFetcher(mirror, filepath.Join(cache, "lepto", "git"), nil), nil
+}
+
+// open gives the target as a package, for a plan made by this process.
+func (t target) open(ctx context.Context, mainFile string, fetcher source.Fetcher) (*source.Package, error) {
+	switch {
+	case t.locator != "":
+		return source.OpenRemote(ctx, t.locator, mainFile, fetcher)
+	case t.dir != "":
+		return source.OpenDir(t.dir, mainFile, source.WithFetcher(fetcher))
+	}
+	return source.OpenScript(t.name, t.script, source.WithFetcher(fetcher)), nil
 }

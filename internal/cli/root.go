@@ -15,6 +15,13 @@ import (
 
 // This file makes the tree of commands, and the pieces that commands share.
 
+// What the list of commands says of those that lepto's front hands over (front.go).
+const (
+	planShort   = "Show what a script or package would do; needs no engine"
+	doctorShort = "Check whether services can run here, and say what to do"
+	schemaShort = "Print the JSON Schema of a package's parameters; needs no engine"
+)
+
 // newRoot builds the tree. Building is all it does: nothing is opened, read or
 // dialled before a command runs.
 func newRoot(d *deps) *cobra.Command {
@@ -29,6 +36,8 @@ func newRoot(d *deps) *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return applyGlobal(d, cmd) },
 	}
 	addGlobalFlags(d, root.PersistentFlags())
+	root.Version = d.version // for --version, which many try first
+	root.SetVersionTemplate("lepto {{.Version}}\n")
 	root.SetOut(d.term.Out)
 	root.SetErr(d.term.Err)
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(d, cmd) })
@@ -37,7 +46,7 @@ func newRoot(d *deps) *cobra.Command {
 	})
 	root.AddCommand(
 		newRun(d), newPlan(d),
-		newEnclave(d), newService(d), newPort(d), newImage(d),
+		newEnclave(d), newService(d), newPort(d), newFiles(d), newLink(d), newImage(d), newPackage(d),
 		newEngine(d), newClean(d), newDoctor(d), newVersion(d),
 	)
 	group(root)
@@ -137,6 +146,18 @@ func asUsage(cmd *cobra.Command, err error, always bool) error {
 	return err
 }
 
+// exclusive refuses a command line that has more than one of some flags.
+func exclusive(cmd *cobra.Command, names ...string) {
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		given := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !cmd.Flags().Changed(name) })
+		if len(given) > 1 {
+			return usagef("--%s and --%s exclude each other", given[0], given[1])
+		}
+		return check(cmd, args)
+	}
+}
+
 // args checks the number of arguments; most < 0 means any number.
 func args(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -152,7 +173,11 @@ func args(least, most int) cobra.PositionalArgs {
 			want = fmt.Sprintf("%d to %d", least, most)
 		}
 		_, synopsis, _ := strings.Cut(cmd.UseLine(), " ")
-		return usagef("%d arguments given, %s wanted: lepto %s", n, want, synopsis)
+		given := "1 argument"
+		if n != 1 {
+			given = fmt.Sprintf("%d arguments", n)
+		}
+		return usagef("%s given, %s wanted: lepto %s", given, want, synopsis)
 	}
 }
 

@@ -19,7 +19,10 @@ var update = flag.Bool("update", false, "write the golden parts of the scripts a
 // engine that it starts is this binary too.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"lepto": func() { os.Exit(Main("1.2.3-test", os.Args[1:])) },
+		"lepto": func() {
+			completeTimeout = time.Minute
+			os.Exit(Main("1.2.3-test", os.Args[1:]))
+		},
 	})
 }
 
@@ -37,6 +40,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("LEPTO_BACKEND", "memory")
 			env.Setenv("LEPTO_LOOPBACK", "off")
 			env.Setenv("TZ", "UTC")
+			// With the race detector a program waits at its end, a second if not told
+			// otherwise: every command of every script would.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Defer(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 				defer cancel()

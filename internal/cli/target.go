@@ -14,35 +14,44 @@ import (
 
 // This file finds out what the TARGET of run and plan is.
 
-// The faults of a target.
-const (
-	CodeNoTarget = "E0806" // nothing that can be run is there
-	CodeRemote   = "E0807" // a package that is not on this machine
-)
+// CodeNoTarget is the fault of a target that is nothing that can be run.
+const CodeNoTarget = "E0806"
 
 // scriptLimit bounds the size of a script, in bytes.
 const scriptLimit = 16 << 20
 
-// A target is what is to be run: a script's text, or a package's directory.
+// stdinName is the name of a script that is read from stdin.
+const stdinName = "stdin.star"
+
+// A target is what is to be run: a script's text, a package's directory or its
+// locator.
 type target struct {
 	script, name string // name is the script's path as the user typed it
 	dir          string // absolute
+	locator      string // of a package in a repository
 }
 
+func (t target) isScript() bool { return t.dir == "" && t.locator == "" }
+
 // resolveTarget reads the TARGET argument: a .star file, a package's directory or
-// its kurtosis.yml, or - for a script on stdin.
+// its kurtosis.yml, a locator of a package in a repository, or - for a script on
+// stdin.
 func resolveTarget(text string, stdin io.Reader) (target, error) {
 	if text == "-" {
-		return readScript("stdin.star", stdin)
+		return readScript(stdinName, stdin)
+	}
+	if source.IsAbsolute(text) || strings.Contains(text, "://") {
+		_, err := source.ParseLocator(text)
+		return target{locator: text}, err
 	}
 	info, err := os.Stat(text)
 	switch {
-	case err != nil && source.IsAbsolute(text):
-		return target{}, fault.New(CodeRemote, "package %q is not on this machine", text).
-			WithHint("clone it and give its directory: git clone https://%s", repository(text))
 	case errors.Is(err, fs.ErrNotExist):
-		return target{}, fault.New(CodeNoTarget, "%q: no such file or directory", text).
-			WithHint("a target is a .star file, or a directory with a kurtosis.yml")
+		f := fault.New(CodeNoTarget, "%q: no such file or directory", text)
+		if hint := source.AddressHint(text); hint != "" {
+			return target{}, f.WithHint("%s", hint)
+		}
+		return target{}, f.WithHint("a target is a .star file, a directory with a kurtosis.yml, or github.com/<author>/<repo>")
 	case err != nil:
 		return target{}, fault.New(CodeNoTarget, "target: %w", err)
 	case info.IsDir():
@@ -50,7 +59,11 @@ func resolveTarget(text string, stdin io.Reader) (target, error) {
 	case filepath.Base(text) == "kurtosis.yml":
 		return packageTarget(filepath.Dir(text))
 	case filepath.Ext(text) != ".star":
-		return target{}, fault.New(CodeNoTarget, "%q is no script: its name does not end in .star", text)
+		f := fault.New(CodeNoTarget, "%q is no script: its name does not end in .star", text)
+		if ext := filepath.Ext(text); ext == ".yml" || ext == ".yaml" {
+			f.WithHint("to run a compose file, give its directory: lepto run %s --main-file %s", filepath.Dir(text), filepath.Base(text))
+		}
+		return target{}, f
 	}
 	file, err := os.Open(text)
 	if err != nil {
@@ -77,19 +90,4 @@ func readScript(name string, r io.Reader) (target, error) {
 		return target{}, fault.New(CodeNoTarget, "script %q is larger than %d bytes", name, scriptLimit)
 	}
 	return target{script: string(text), name: name}, nil
-}
-
-// open gives the target as a package, for a plan made by this process.
-func (t target) open(mainFile string) (*source.Package, error) {
-	if t.dir == "" {
-		return source.OpenScript(t.name, t.script), nil
-	}
-	return source.OpenDir(t.dir, mainFile)
-}
-
-// repository gives the part of a locator that git can clone.
-func repository(locator string) string {
-	locator, _, _ = strings.Cut(locator, "@")
-	parts := strings.Split(locator, "/")
-	return strings.Join(parts[:min(3, len(parts))], "/")
 }

@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,8 +54,9 @@ type Transcript struct {
 	style     Style
 	clean     bool // the text goes to a terminal
 
-	dryRun bool
-	images map[string]run.Image // done, not shown yet
+	dryRun  bool
+	changes map[plan.Status]int  // that a dry run told of
+	images  map[string]run.Image // done, not shown yet
 
 	// One step at a time owns the tail of the text, so that a result stands
 	// below its own instruction. Steps that begin meanwhile wait.
@@ -84,10 +86,21 @@ func (t *Transcript) Text(e run.Event) string {
 		return t.imageBlock() + t.problem(e.Step, *e.Error)
 	case e.Warning != nil:
 		return "\n" + t.style.Yellow(t.fit(e.Warning.Text)) + "\n"
+	case e.Fault != nil:
+		return "\n" + t.style.Yellow(t.fit(faultText(*e.Fault))) + "\n"
 	case e.Done != nil:
 		return t.imageBlock() + t.done(*e.Done)
 	}
 	return ""
+}
+
+// faultText tells of a scheduled fault.
+func faultText(f run.Fault) string {
+	text := "Fault at " + f.Applied.Local().Format("15:04:05.000") + ": " + f.Text
+	if f.Error != "" {
+		text += ", which failed: " + f.Error
+	}
+	return text
 }
 
 // fit makes text of scripts and services fit the place where it is shown.
@@ -144,7 +157,7 @@ func (t *Transcript) imageBlock() string {
 // nothing that it would have to wait for.
 func (t *Transcript) begin(b run.Begin) string {
 	if t.dryRun {
-		return t.instruction(b)
+		return t.instruction(b) + t.change(b)
 	}
 	if t.open != "" && t.open != b.ID {
 		t.waiting = append(t.waiting, b)
@@ -170,6 +183,49 @@ func (t *Transcript) instruction(b run.Begin) string {
 		body = b.Description
 	}
 	return "\n" + t.style.Cyan(t.fit(body)) + "\n"
+}
+
+// change tells what a run would do about a step.
+func (t *Transcript) change(b run.Begin) string {
+	if b.Change == nil {
+		return ""
+	}
+	if t.changes == nil {
+		t.changes = map[plan.Status]int{}
+	}
+	t.changes[b.Change.Status]++
+	if t.verbosity == OutputOnly {
+		return ""
+	}
+	text := string(b.Change.Status)
+	if len(b.Change.Reasons) > 0 {
+		text += ": " + t.fit(strings.Join(b.Change.Reasons, "; "))
+	}
+	if !b.Change.Sure {
+		text += " (unless that gives the same as before)"
+	}
+	colour := t.style.Yellow
+	switch b.Change.Status {
+	case plan.Keep:
+		colour = t.style.Dim
+	case plan.New:
+		colour = t.style.Green
+	}
+	return "  " + colour(text) + "\n"
+}
+
+// summary counts what a run would do.
+func (t *Transcript) summary() string {
+	var parts []string
+	for _, status := range []plan.Status{plan.Keep, plan.Update, plan.Recreate, plan.New} {
+		if n := t.changes[status]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, status))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "\nOf these instructions a run would: " + strings.Join(parts, ", ") + "\n"
 }
 
 func briefCall(b run.Begin) string {
@@ -265,17 +321,41 @@ func (t *Transcript) done(d run.Done) string {
 	if t.verbosity == Detailed {
 		total = fmt.Sprintf(" Total instruction execution time: %s.", Duration(d.Duration))
 	}
+	return t.summary() + t.end(d, mode, total)
+}
+
+func (t *Transcript) end(d run.Done, mode, total string) string {
 	switch {
 	case d.Cancelled:
 		return "\n" + t.style.Yellow(fmt.Sprintf("Starlark run cancelled%s after %s.%s", mode, Count(d.Steps, "instruction"), total)) + "\n"
 	case !d.OK:
 		return "\n" + t.style.Red("Error encountered running Starlark code"+mode+"."+total) + "\n"
 	case d.Output == "":
-		return "\n" + t.style.Green("Starlark code successfully run"+mode+"."+total+" No output was returned.") + "\n"
+		return t.parallel(d) + "\n" + t.style.Green("Starlark code successfully run"+mode+"."+total+" No output was returned.") + "\n"
 	}
 	head := "Starlark code successfully run" + mode + "." + total + " Output was:"
-	return "\n" + t.style.Green(head+"\n"+t.fit(d.Output)) + "\n"
+	return t.parallel(d) + "\n" + t.style.Green(head+"\n"+t.fit(d.Output)) + "\n"
 }
+
+// parallel tells what came of executing steps together.
+func (t *Transcript) parallel(d run.Done) string {
+	if d.Parallel == nil || d.Steps == 0 {
+		return ""
+	}
+	chain := make([]string, len(d.Parallel.Chain))
+	for i, number := range d.Parallel.Chain {
+		chain[i] = strconv.Itoa(number)
+	}
+	if len(chain) > chainShown {
+		chain = append(append(chain[:chainShown-2:chainShown-2], "…"), chain[len(chain)-1])
+	}
+	text := fmt.Sprintf("%s in %s. The critical path took %s: %s. One after the other they would have taken %s.",
+		Count(d.Steps, "instruction"), Duration(d.Duration), Duration(d.Parallel.Critical), strings.Join(chain, " → "), Duration(d.Parallel.Work))
+	return "\n" + t.style.Dim(text) + "\n"
+}
+
+// chainShown is how many steps of the critical path are named.
+const chainShown = 12
 
 // Duration gives a duration with as many digits as a reader wants: 340ms, 1.2s, 2m5s.
 func Duration(d time.Duration) string {

@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/kurtosis-tech/kurtosis/api/golang/engine/kurtosis_engine_rpc_api_bindings/kurtosis_engine_rpc_api_bindingsconnect"
 
+	"github.com/lepto-dev/lepto/internal/api/leptov1"
 	"github.com/lepto-dev/lepto/internal/api/leptov1/leptov1connect"
 	"github.com/lepto-dev/lepto/internal/api/view"
 	"github.com/lepto-dev/lepto/internal/engine/process"
@@ -30,6 +31,8 @@ type (
 	Enclave = view.Enclave
 	// EnclaveDetail is an enclave with its services.
 	EnclaveDetail = view.EnclaveDetail
+	// Artifact is a files artifact.
+	Artifact = view.Artifact
 	// Service is a service.
 	Service = view.Service
 	// Port is a declared port of a service.
@@ -48,9 +51,11 @@ type Options struct {
 	// Start starts an engine if none answers. Without it, Connect's error is
 	// fault.ErrUnavailable then.
 	Start bool
-	// Command is the engine's command line; the running program with the
-	// arguments "engine run --home HOME" if empty.
+	// Command is the engine's command line; Program with the arguments
+	// "engine run --home HOME" if empty.
 	Command []string
+	// Program gives the path of lepto; that of the running program if nil.
+	Program func() (string, error)
 	// Version is the caller's own; Warn is told if the engine's differs.
 	Version string
 	Warn    func(text string) // may be nil
@@ -63,6 +68,7 @@ type Client struct {
 	http   *http.Client
 	engine kurtosis_engine_rpc_api_bindingsconnect.EngineServiceClient
 	own    leptov1connect.EngineClient
+	links  leptov1connect.LinksClient
 	info   Info
 }
 
@@ -91,11 +97,12 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 	return c, nil
 }
 
-// firstInfo is Info with a bound: an engine that hangs is to be told of.
+// firstInfo is Info without capabilities, which a client seldom needs, and with a
+// bound: an engine that hangs is to be told of.
 func (c *Client) firstInfo(ctx context.Context) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fault.ErrTimeout)
 	defer cancel()
-	return c.Info(ctx)
+	return c.ask(ctx, &leptov1.InfoRequest{WithoutCapabilities: true})
 }
 
 // errLeft is the cause of a stream's end where the caller has had enough of it.
@@ -112,6 +119,7 @@ func dial(socket string) *Client {
 		http:   h,
 		engine: kurtosis_engine_rpc_api_bindingsconnect.NewEngineServiceClient(h, base, plain),
 		own:    leptov1connect.NewEngineClient(h, base, plain),
+		links:  leptov1connect.NewLinksClient(h, base, plain),
 	}
 }
 
@@ -121,5 +129,5 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Engine is what Connect learnt of the engine.
+// Engine is what Connect learnt of the engine: all but its capabilities.
 func (c *Client) Engine() Info { return c.info }

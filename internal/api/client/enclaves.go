@@ -23,7 +23,11 @@ import (
 
 // Info tells what engine answers and how it is doing.
 func (c *Client) Info(ctx context.Context) (Info, error) {
-	res, err := c.own.Info(ctx, connect.NewRequest(&leptov1.InfoRequest{}))
+	return c.ask(ctx, &leptov1.InfoRequest{})
+}
+
+func (c *Client) ask(ctx context.Context, req *leptov1.InfoRequest) (Info, error) {
+	res, err := c.own.Info(ctx, connect.NewRequest(req))
 	if err != nil {
 		return Info{}, errwire.Decode(err)
 	}
@@ -33,18 +37,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 // CreateEnclave makes an enclave; a blank name is replaced by a generated one.
 // A name in use is fault.ErrExists.
 func (c *Client) CreateEnclave(ctx context.Context, name string, production bool) (Enclave, error) {
-	args := &wire.CreateEnclaveArgs{Mode: wire.EnclaveMode_TEST.Enum()}
-	if name != "" {
-		args.EnclaveName = &name
-	}
-	if production {
-		args.Mode = wire.EnclaveMode_PRODUCTION.Enum()
-	}
-	res, err := c.engine.CreateEnclave(ctx, connect.NewRequest(args))
-	if err != nil {
-		return Enclave{}, errwire.Decode(err)
-	}
-	return enclaveOf(res.Msg.GetEnclaveInfo()), nil
+	return c.Create(ctx, CreateSpec{Name: name, Production: production})
 }
 
 // Enclaves lists the enclaves, oldest first.

@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/engine/process"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/source"
 )
 
 // This file starts an engine in the background.
@@ -77,9 +79,13 @@ func answers(ctx context.Context, home string) bool {
 func launch(ctx context.Context, opts Options) error {
 	command := opts.Command
 	if len(command) == 0 {
-		self, err := os.Executable()
+		find := opts.Program
+		if find == nil {
+			find = os.Executable
+		}
+		self, err := find()
 		if err != nil {
-			return fault.New(process.CodeNotStarted, "find this program: %w", err)
+			return fault.New(process.CodeNotStarted, "find lepto's program: %w", err)
 		}
 		command = []string{self, "engine", "run", "--home", opts.Home}
 	}
@@ -94,10 +100,14 @@ func launch(ctx context.Context, opts Options) error {
 	}
 	defer ready.Close()
 
-	// The engine outlives whoever starts it, and so their context.
+	// The engine outlives whoever starts it, and so their context and their files.
+	process.KeepInherited()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), process.ReadyVariable+"=3")
+	if mirror, err := filepath.Abs(os.Getenv(source.MirrorVariable)); err == nil && os.Getenv(source.MirrorVariable) != "" {
+		cmd.Env = append(cmd.Env, source.MirrorVariable+"="+mirror) // the engine's directory is another
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -281,9 +281,10 @@ func (x *FaultList) GetFaults() []*Fault {
 }
 
 type InfoRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	WithoutCapabilities bool                   `protobuf:"varint,1,opt,name=without_capabilities,json=withoutCapabilities,proto3" json:"without_capabilities,omitempty"` // to find them out takes a new engine 30 ms
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *InfoRequest) Reset() {
@@ -314,6 +315,13 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
 	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *InfoRequest) GetWithoutCapabilities() bool {
+	if x != nil {
+		return x.WithoutCapabilities
+	}
+	return false
 }
 
 type InfoResponse struct {
@@ -440,6 +448,7 @@ type RunRequest struct {
 	//	*RunRequest_Script_
 	//	*RunRequest_Directory_
 	//	*RunRequest_PackageId
+	//	*RunRequest_Remote_
 	Source          isRunRequest_Source `protobuf_oneof:"source"`
 	MainFunction    string              `protobuf:"bytes,5,opt,name=main_function,json=mainFunction,proto3" json:"main_function,omitempty"` // "run" if empty
 	ArgsJson        string              `protobuf:"bytes,6,opt,name=args_json,json=argsJson,proto3" json:"args_json,omitempty"`             // a JSON object; none if empty
@@ -447,8 +456,20 @@ type RunRequest struct {
 	Parallelism     uint32              `protobuf:"varint,8,opt,name=parallelism,proto3" json:"parallelism,omitempty"`                // the default if 0
 	PullPolicy      string              `protobuf:"bytes,9,opt,name=pull_policy,json=pullPolicy,proto3" json:"pull_policy,omitempty"` // "missing" (also if empty) or "always"
 	AllowPrivileged bool                `protobuf:"varint,10,opt,name=allow_privileged,json=allowPrivileged,proto3" json:"allow_privileged,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	Parallel        bool                `protobuf:"varint,13,opt,name=parallel,proto3" json:"parallel,omitempty"`                                // execute steps together, as far as their effects allow
+	Workers         uint32              `protobuf:"varint,14,opt,name=workers,proto3" json:"workers,omitempty"`                                  // of parallel; the default if 0
+	ShuffleSeed     *uint64             `protobuf:"varint,15,opt,name=shuffle_seed,json=shuffleSeed,proto3,oneof" json:"shuffle_seed,omitempty"` // execute steps in a random order that their effects allow
+	Experimental    []string            `protobuf:"bytes,16,rep,name=experimental,proto3" json:"experimental,omitempty"`                         // feature flags, as the wire API of 1.20 names them
+	KeepTasks       bool                `protobuf:"varint,11,opt,name=keep_tasks,json=keepTasks,proto3" json:"keep_tasks,omitempty"`             // tasks' containers are left running after their end
+	OnFailure       string              `protobuf:"bytes,12,opt,name=on_failure,json=onFailure,proto3" json:"on_failure,omitempty"`              // what becomes of a service or task that fails: "keep" (also if empty) or "remove"
+	// Where packages of others are found: a directory on the engine's host,
+	// absolute. Empty: as the engine's environment says.
+	PackageMirror string `protobuf:"bytes,21,opt,name=package_mirror,json=packageMirror,proto3" json:"package_mirror,omitempty"`
+	// Variables (NAME=value) over the engine's own for the git that fetches
+	// packages: proxies, credentials and keys of whoever runs.
+	GitEnvironment []string `protobuf:"bytes,22,rep,name=git_environment,json=gitEnvironment,proto3" json:"git_environment,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RunRequest) Reset() {
@@ -522,6 +543,15 @@ func (x *RunRequest) GetPackageId() string {
 	return ""
 }
 
+func (x *RunRequest) GetRemote() *RunRequest_Remote {
+	if x != nil {
+		if x, ok := x.Source.(*RunRequest_Remote_); ok {
+			return x.Remote
+		}
+	}
+	return nil
+}
+
 func (x *RunRequest) GetMainFunction() string {
 	if x != nil {
 		return x.MainFunction
@@ -564,6 +594,62 @@ func (x *RunRequest) GetAllowPrivileged() bool {
 	return false
 }
 
+func (x *RunRequest) GetParallel() bool {
+	if x != nil {
+		return x.Parallel
+	}
+	return false
+}
+
+func (x *RunRequest) GetWorkers() uint32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *RunRequest) GetShuffleSeed() uint64 {
+	if x != nil && x.ShuffleSeed != nil {
+		return *x.ShuffleSeed
+	}
+	return 0
+}
+
+func (x *RunRequest) GetExperimental() []string {
+	if x != nil {
+		return x.Experimental
+	}
+	return nil
+}
+
+func (x *RunRequest) GetKeepTasks() bool {
+	if x != nil {
+		return x.KeepTasks
+	}
+	return false
+}
+
+func (x *RunRequest) GetOnFailure() string {
+	if x != nil {
+		return x.OnFailure
+	}
+	return ""
+}
+
+func (x *RunRequest) GetPackageMirror() string {
+	if x != nil {
+		return x.PackageMirror
+	}
+	return ""
+}
+
+func (x *RunRequest) GetGitEnvironment() []string {
+	if x != nil {
+		return x.GitEnvironment
+	}
+	return nil
+}
+
 type isRunRequest_Source interface {
 	isRunRequest_Source()
 }
@@ -580,11 +666,17 @@ type RunRequest_PackageId struct {
 	PackageId string `protobuf:"bytes,4,opt,name=package_id,json=packageId,proto3,oneof"` // uploaded before, by UploadStarlarkPackage
 }
 
+type RunRequest_Remote_ struct {
+	Remote *RunRequest_Remote `protobuf:"bytes,20,opt,name=remote,proto3,oneof"`
+}
+
 func (*RunRequest_Script_) isRunRequest_Source() {}
 
 func (*RunRequest_Directory_) isRunRequest_Source() {}
 
 func (*RunRequest_PackageId) isRunRequest_Source() {}
+
+func (*RunRequest_Remote_) isRunRequest_Source() {}
 
 type RunEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1122,6 +1214,198 @@ func (*ServiceResponse) Descriptor() ([]byte, []int) {
 	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{20}
 }
 
+type RemoveArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enclave       string                 `protobuf:"bytes,1,opt,name=enclave,proto3" json:"enclave,omitempty"`
+	Artifact      string                 `protobuf:"bytes,2,opt,name=artifact,proto3" json:"artifact,omitempty"` // uuid, short uuid or name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveArtifactRequest) Reset() {
+	*x = RemoveArtifactRequest{}
+	mi := &file_lepto_v1_engine_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveArtifactRequest) ProtoMessage() {}
+
+func (x *RemoveArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lepto_v1_engine_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveArtifactRequest.ProtoReflect.Descriptor instead.
+func (*RemoveArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RemoveArtifactRequest) GetEnclave() string {
+	if x != nil {
+		return x.Enclave
+	}
+	return ""
+}
+
+func (x *RemoveArtifactRequest) GetArtifact() string {
+	if x != nil {
+		return x.Artifact
+	}
+	return ""
+}
+
+type RemoveArtifactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveArtifactResponse) Reset() {
+	*x = RemoveArtifactResponse{}
+	mi := &file_lepto_v1_engine_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveArtifactResponse) ProtoMessage() {}
+
+func (x *RemoveArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lepto_v1_engine_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveArtifactResponse.ProtoReflect.Descriptor instead.
+func (*RemoveArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{22}
+}
+
+type ReadArtifactFileRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enclave       string                 `protobuf:"bytes,1,opt,name=enclave,proto3" json:"enclave,omitempty"`
+	Artifact      string                 `protobuf:"bytes,2,opt,name=artifact,proto3" json:"artifact,omitempty"` // uuid, short uuid or name
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`         // from the artifact's root; a link within it is followed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadArtifactFileRequest) Reset() {
+	*x = ReadArtifactFileRequest{}
+	mi := &file_lepto_v1_engine_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadArtifactFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadArtifactFileRequest) ProtoMessage() {}
+
+func (x *ReadArtifactFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lepto_v1_engine_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadArtifactFileRequest.ProtoReflect.Descriptor instead.
+func (*ReadArtifactFileRequest) Descriptor() ([]byte, []int) {
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReadArtifactFileRequest) GetEnclave() string {
+	if x != nil {
+		return x.Enclave
+	}
+	return ""
+}
+
+func (x *ReadArtifactFileRequest) GetArtifact() string {
+	if x != nil {
+		return x.Artifact
+	}
+	return ""
+}
+
+func (x *ReadArtifactFileRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type ReadArtifactFileResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Content       []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"` // the next piece
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadArtifactFileResponse) Reset() {
+	*x = ReadArtifactFileResponse{}
+	mi := &file_lepto_v1_engine_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadArtifactFileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadArtifactFileResponse) ProtoMessage() {}
+
+func (x *ReadArtifactFileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lepto_v1_engine_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadArtifactFileResponse.ProtoReflect.Descriptor instead.
+func (*ReadArtifactFileResponse) Descriptor() ([]byte, []int) {
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReadArtifactFileResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 type ExecRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1138,7 +1422,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[21]
+	mi := &file_lepto_v1_engine_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1434,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[21]
+	mi := &file_lepto_v1_engine_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1447,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{21}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecRequest) GetMessage() isExecRequest_Message {
@@ -1266,7 +1550,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[22]
+	mi := &file_lepto_v1_engine_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1562,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[22]
+	mi := &file_lepto_v1_engine_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1575,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{22}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecResponse) GetMessage() isExecResponse_Message {
@@ -1365,7 +1649,7 @@ type ServiceLogsRequest struct {
 
 func (x *ServiceLogsRequest) Reset() {
 	*x = ServiceLogsRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[23]
+	mi := &file_lepto_v1_engine_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1661,7 @@ func (x *ServiceLogsRequest) String() string {
 func (*ServiceLogsRequest) ProtoMessage() {}
 
 func (x *ServiceLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[23]
+	mi := &file_lepto_v1_engine_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1674,7 @@ func (x *ServiceLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceLogsRequest.ProtoReflect.Descriptor instead.
 func (*ServiceLogsRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{23}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ServiceLogsRequest) GetEnclave() string {
@@ -1453,7 +1737,7 @@ type LogFilter struct {
 
 func (x *LogFilter) Reset() {
 	*x = LogFilter{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[24]
+	mi := &file_lepto_v1_engine_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1749,7 @@ func (x *LogFilter) String() string {
 func (*LogFilter) ProtoMessage() {}
 
 func (x *LogFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[24]
+	mi := &file_lepto_v1_engine_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1762,7 @@ func (x *LogFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogFilter.ProtoReflect.Descriptor instead.
 func (*LogFilter) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{24}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LogFilter) GetPattern() string {
@@ -1512,7 +1796,7 @@ type ServiceLogsResponse struct {
 
 func (x *ServiceLogsResponse) Reset() {
 	*x = ServiceLogsResponse{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[25]
+	mi := &file_lepto_v1_engine_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1808,7 @@ func (x *ServiceLogsResponse) String() string {
 func (*ServiceLogsResponse) ProtoMessage() {}
 
 func (x *ServiceLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[25]
+	mi := &file_lepto_v1_engine_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1821,7 @@ func (x *ServiceLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceLogsResponse.ProtoReflect.Descriptor instead.
 func (*ServiceLogsResponse) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{25}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ServiceLogsResponse) GetLines() []*ServiceLogsResponse_Line {
@@ -1562,7 +1846,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[26]
+	mi := &file_lepto_v1_engine_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1858,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[26]
+	mi := &file_lepto_v1_engine_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1871,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{26}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{30}
 }
 
 type ListImagesResponse struct {
@@ -1599,7 +1883,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[27]
+	mi := &file_lepto_v1_engine_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1895,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[27]
+	mi := &file_lepto_v1_engine_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1908,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{27}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListImagesResponse) GetImagesJson() []byte {
@@ -1647,7 +1931,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[28]
+	mi := &file_lepto_v1_engine_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1943,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[28]
+	mi := &file_lepto_v1_engine_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1956,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{28}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PullImageRequest) GetRef() string {
@@ -1722,7 +2006,7 @@ type ImageProgress struct {
 
 func (x *ImageProgress) Reset() {
 	*x = ImageProgress{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[29]
+	mi := &file_lepto_v1_engine_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +2018,7 @@ func (x *ImageProgress) String() string {
 func (*ImageProgress) ProtoMessage() {}
 
 func (x *ImageProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[29]
+	mi := &file_lepto_v1_engine_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +2031,7 @@ func (x *ImageProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageProgress.ProtoReflect.Descriptor instead.
 func (*ImageProgress) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{29}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ImageProgress) GetWhat() string {
@@ -1787,7 +2071,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[30]
+	mi := &file_lepto_v1_engine_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +2083,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[30]
+	mi := &file_lepto_v1_engine_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +2096,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{30}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LoadImageRequest) GetData() []byte {
@@ -1831,7 +2115,7 @@ type LoadImageResponse struct {
 
 func (x *LoadImageResponse) Reset() {
 	*x = LoadImageResponse{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[31]
+	mi := &file_lepto_v1_engine_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2127,7 @@ func (x *LoadImageResponse) String() string {
 func (*LoadImageResponse) ProtoMessage() {}
 
 func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[31]
+	mi := &file_lepto_v1_engine_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2140,7 @@ func (x *LoadImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageResponse.ProtoReflect.Descriptor instead.
 func (*LoadImageResponse) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{31}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LoadImageResponse) GetImagesJson() []byte {
@@ -1875,7 +2159,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[32]
+	mi := &file_lepto_v1_engine_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2171,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[32]
+	mi := &file_lepto_v1_engine_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2184,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{32}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RemoveImageRequest) GetRef() string {
@@ -1918,7 +2202,7 @@ type RemoveImageResponse struct {
 
 func (x *RemoveImageResponse) Reset() {
 	*x = RemoveImageResponse{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[33]
+	mi := &file_lepto_v1_engine_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2214,7 @@ func (x *RemoveImageResponse) String() string {
 func (*RemoveImageResponse) ProtoMessage() {}
 
 func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[33]
+	mi := &file_lepto_v1_engine_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2227,7 @@ func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{33}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{37}
 }
 
 type BuildImageRequest struct {
@@ -1960,7 +2244,7 @@ type BuildImageRequest struct {
 
 func (x *BuildImageRequest) Reset() {
 	*x = BuildImageRequest{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[34]
+	mi := &file_lepto_v1_engine_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2256,7 @@ func (x *BuildImageRequest) String() string {
 func (*BuildImageRequest) ProtoMessage() {}
 
 func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[34]
+	mi := &file_lepto_v1_engine_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2269,7 @@ func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageRequest.ProtoReflect.Descriptor instead.
 func (*BuildImageRequest) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{34}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BuildImageRequest) GetTag() string {
@@ -2040,7 +2324,7 @@ type RunRequest_Script struct {
 
 func (x *RunRequest_Script) Reset() {
 	*x = RunRequest_Script{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[35]
+	mi := &file_lepto_v1_engine_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2336,7 @@ func (x *RunRequest_Script) String() string {
 func (*RunRequest_Script) ProtoMessage() {}
 
 func (x *RunRequest_Script) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[35]
+	mi := &file_lepto_v1_engine_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2376,7 @@ type RunRequest_Directory struct {
 
 func (x *RunRequest_Directory) Reset() {
 	*x = RunRequest_Directory{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[36]
+	mi := &file_lepto_v1_engine_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2388,7 @@ func (x *RunRequest_Directory) String() string {
 func (*RunRequest_Directory) ProtoMessage() {}
 
 func (x *RunRequest_Directory) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[36]
+	mi := &file_lepto_v1_engine_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,6 +2418,58 @@ func (x *RunRequest_Directory) GetMainFile() string {
 	return ""
 }
 
+type RunRequest_Remote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Locator       string                 `protobuf:"bytes,1,opt,name=locator,proto3" json:"locator,omitempty"`                   // github.com/<author>/<repo>[/<path>][@<version>]
+	MainFile      string                 `protobuf:"bytes,2,opt,name=main_file,json=mainFile,proto3" json:"main_file,omitempty"` // relative to the package; the default if empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunRequest_Remote) Reset() {
+	*x = RunRequest_Remote{}
+	mi := &file_lepto_v1_engine_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRequest_Remote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRequest_Remote) ProtoMessage() {}
+
+func (x *RunRequest_Remote) ProtoReflect() protoreflect.Message {
+	mi := &file_lepto_v1_engine_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRequest_Remote.ProtoReflect.Descriptor instead.
+func (*RunRequest_Remote) Descriptor() ([]byte, []int) {
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{8, 2}
+}
+
+func (x *RunRequest_Remote) GetLocator() string {
+	if x != nil {
+		return x.Locator
+	}
+	return ""
+}
+
+func (x *RunRequest_Remote) GetMainFile() string {
+	if x != nil {
+		return x.MainFile
+	}
+	return ""
+}
+
 type ExecRequest_Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Enclave       string                 `protobuf:"bytes,1,opt,name=enclave,proto3" json:"enclave,omitempty"`
@@ -2153,7 +2489,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[37]
+	mi := &file_lepto_v1_engine_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2501,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[37]
+	mi := &file_lepto_v1_engine_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2514,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{21, 0}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *ExecRequest_Start) GetEnclave() string {
@@ -2268,7 +2604,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[38]
+	mi := &file_lepto_v1_engine_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2616,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[38]
+	mi := &file_lepto_v1_engine_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2629,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{21, 1}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{25, 1}
 }
 
 func (x *ExecRequest_Resize) GetCols() uint32 {
@@ -2323,7 +2659,7 @@ type ServiceLogsResponse_Line struct {
 
 func (x *ServiceLogsResponse_Line) Reset() {
 	*x = ServiceLogsResponse_Line{}
-	mi := &file_lepto_v1_engine_proto_msgTypes[40]
+	mi := &file_lepto_v1_engine_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2671,7 @@ func (x *ServiceLogsResponse_Line) String() string {
 func (*ServiceLogsResponse_Line) ProtoMessage() {}
 
 func (x *ServiceLogsResponse_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lepto_v1_engine_proto_msgTypes[40]
+	mi := &file_lepto_v1_engine_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2684,7 @@ func (x *ServiceLogsResponse_Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceLogsResponse_Line.ProtoReflect.Descriptor instead.
 func (*ServiceLogsResponse_Line) Descriptor() ([]byte, []int) {
-	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{25, 0}
+	return file_lepto_v1_engine_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *ServiceLogsResponse_Line) GetService() string {
@@ -2407,19 +2743,21 @@ const file_lepto_v1_engine_proto_rawDesc = "" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x14\n" +
 	"\x05lines\x18\x02 \x03(\tR\x05lines\"4\n" +
 	"\tFaultList\x12'\n" +
-	"\x06faults\x18\x01 \x03(\v2\x0f.lepto.v1.FaultR\x06faults\"\r\n" +
-	"\vInfoRequest\"+\n" +
+	"\x06faults\x18\x01 \x03(\v2\x0f.lepto.v1.FaultR\x06faults\"@\n" +
+	"\vInfoRequest\x121\n" +
+	"\x14without_capabilities\x18\x01 \x01(\bR\x13withoutCapabilities\"+\n" +
 	"\fInfoResponse\x12\x1b\n" +
 	"\tinfo_json\x18\x01 \x01(\fR\binfoJson\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse\"\x81\x04\n" +
+	"\x10ShutdownResponse\"\x9a\a\n" +
 	"\n" +
 	"RunRequest\x12\x18\n" +
 	"\aenclave\x18\x01 \x01(\tR\aenclave\x125\n" +
 	"\x06script\x18\x02 \x01(\v2\x1b.lepto.v1.RunRequest.ScriptH\x00R\x06script\x12>\n" +
 	"\tdirectory\x18\x03 \x01(\v2\x1e.lepto.v1.RunRequest.DirectoryH\x00R\tdirectory\x12\x1f\n" +
 	"\n" +
-	"package_id\x18\x04 \x01(\tH\x00R\tpackageId\x12#\n" +
+	"package_id\x18\x04 \x01(\tH\x00R\tpackageId\x125\n" +
+	"\x06remote\x18\x14 \x01(\v2\x1b.lepto.v1.RunRequest.RemoteH\x00R\x06remote\x12#\n" +
 	"\rmain_function\x18\x05 \x01(\tR\fmainFunction\x12\x1b\n" +
 	"\targs_json\x18\x06 \x01(\tR\bargsJson\x12\x17\n" +
 	"\adry_run\x18\a \x01(\bR\x06dryRun\x12 \n" +
@@ -2427,14 +2765,28 @@ const file_lepto_v1_engine_proto_rawDesc = "" +
 	"\vpull_policy\x18\t \x01(\tR\n" +
 	"pullPolicy\x12)\n" +
 	"\x10allow_privileged\x18\n" +
-	" \x01(\bR\x0fallowPrivileged\x1a0\n" +
+	" \x01(\bR\x0fallowPrivileged\x12\x1a\n" +
+	"\bparallel\x18\r \x01(\bR\bparallel\x12\x18\n" +
+	"\aworkers\x18\x0e \x01(\rR\aworkers\x12&\n" +
+	"\fshuffle_seed\x18\x0f \x01(\x04H\x01R\vshuffleSeed\x88\x01\x01\x12\"\n" +
+	"\fexperimental\x18\x10 \x03(\tR\fexperimental\x12\x1d\n" +
+	"\n" +
+	"keep_tasks\x18\v \x01(\bR\tkeepTasks\x12\x1d\n" +
+	"\n" +
+	"on_failure\x18\f \x01(\tR\tonFailure\x12%\n" +
+	"\x0epackage_mirror\x18\x15 \x01(\tR\rpackageMirror\x12'\n" +
+	"\x0fgit_environment\x18\x16 \x03(\tR\x0egitEnvironment\x1a0\n" +
 	"\x06Script\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x1a<\n" +
 	"\tDirectory\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1b\n" +
+	"\tmain_file\x18\x02 \x01(\tR\bmainFile\x1a?\n" +
+	"\x06Remote\x12\x18\n" +
+	"\alocator\x18\x01 \x01(\tR\alocator\x12\x1b\n" +
 	"\tmain_file\x18\x02 \x01(\tR\bmainFileB\b\n" +
-	"\x06source\")\n" +
+	"\x06sourceB\x0f\n" +
+	"\r_shuffle_seed\")\n" +
 	"\bRunEvent\x12\x1d\n" +
 	"\n" +
 	"event_json\x18\x01 \x01(\fR\teventJson\"T\n" +
@@ -2460,7 +2812,17 @@ const file_lepto_v1_engine_proto_rawDesc = "" +
 	"\x0eServiceRequest\x12\x18\n" +
 	"\aenclave\x18\x01 \x01(\tR\aenclave\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\"\x11\n" +
-	"\x0fServiceResponse\"\xeb\x04\n" +
+	"\x0fServiceResponse\"M\n" +
+	"\x15RemoveArtifactRequest\x12\x18\n" +
+	"\aenclave\x18\x01 \x01(\tR\aenclave\x12\x1a\n" +
+	"\bartifact\x18\x02 \x01(\tR\bartifact\"\x18\n" +
+	"\x16RemoveArtifactResponse\"c\n" +
+	"\x17ReadArtifactFileRequest\x12\x18\n" +
+	"\aenclave\x18\x01 \x01(\tR\aenclave\x12\x1a\n" +
+	"\bartifact\x18\x02 \x01(\tR\bartifact\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\"4\n" +
+	"\x18ReadArtifactFileResponse\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\"\xeb\x04\n" +
 	"\vExecRequest\x123\n" +
 	"\x05start\x18\x01 \x01(\v2\x1b.lepto.v1.ExecRequest.StartH\x00R\x05start\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12#\n" +
@@ -2550,7 +2912,7 @@ const file_lepto_v1_engine_proto_rawDesc = "" +
 	"\bno_cache\x18\x06 \x01(\bR\anoCache\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe6\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x98\v\n" +
 	"\x06Engine\x125\n" +
 	"\x04Info\x12\x15.lepto.v1.InfoRequest\x1a\x16.lepto.v1.InfoResponse\x12A\n" +
 	"\bShutdown\x12\x19.lepto.v1.ShutdownRequest\x1a\x1a.lepto.v1.ShutdownResponse\x121\n" +
@@ -2562,7 +2924,9 @@ const file_lepto_v1_engine_proto_rawDesc = "" +
 	"\fListServices\x12\x1d.lepto.v1.ListServicesRequest\x1a\x1e.lepto.v1.ListServicesResponse\x12C\n" +
 	"\fStartService\x12\x18.lepto.v1.ServiceRequest\x1a\x19.lepto.v1.ServiceResponse\x12B\n" +
 	"\vStopService\x12\x18.lepto.v1.ServiceRequest\x1a\x19.lepto.v1.ServiceResponse\x12D\n" +
-	"\rRemoveService\x12\x18.lepto.v1.ServiceRequest\x1a\x19.lepto.v1.ServiceResponse\x129\n" +
+	"\rRemoveService\x12\x18.lepto.v1.ServiceRequest\x1a\x19.lepto.v1.ServiceResponse\x12S\n" +
+	"\x0eRemoveArtifact\x12\x1f.lepto.v1.RemoveArtifactRequest\x1a .lepto.v1.RemoveArtifactResponse\x12[\n" +
+	"\x10ReadArtifactFile\x12!.lepto.v1.ReadArtifactFileRequest\x1a\".lepto.v1.ReadArtifactFileResponse0\x01\x129\n" +
 	"\x04Exec\x12\x15.lepto.v1.ExecRequest\x1a\x16.lepto.v1.ExecResponse(\x010\x01\x12L\n" +
 	"\vServiceLogs\x12\x1c.lepto.v1.ServiceLogsRequest\x1a\x1d.lepto.v1.ServiceLogsResponse0\x01\x12G\n" +
 	"\n" +
@@ -2585,7 +2949,7 @@ func file_lepto_v1_engine_proto_rawDescGZIP() []byte {
 	return file_lepto_v1_engine_proto_rawDescData
 }
 
-var file_lepto_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_lepto_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_lepto_v1_engine_proto_goTypes = []any{
 	(*Fault)(nil),                    // 0: lepto.v1.Fault
 	(*Frame)(nil),                    // 1: lepto.v1.Frame
@@ -2608,81 +2972,91 @@ var file_lepto_v1_engine_proto_goTypes = []any{
 	(*ListServicesResponse)(nil),     // 18: lepto.v1.ListServicesResponse
 	(*ServiceRequest)(nil),           // 19: lepto.v1.ServiceRequest
 	(*ServiceResponse)(nil),          // 20: lepto.v1.ServiceResponse
-	(*ExecRequest)(nil),              // 21: lepto.v1.ExecRequest
-	(*ExecResponse)(nil),             // 22: lepto.v1.ExecResponse
-	(*ServiceLogsRequest)(nil),       // 23: lepto.v1.ServiceLogsRequest
-	(*LogFilter)(nil),                // 24: lepto.v1.LogFilter
-	(*ServiceLogsResponse)(nil),      // 25: lepto.v1.ServiceLogsResponse
-	(*ListImagesRequest)(nil),        // 26: lepto.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),       // 27: lepto.v1.ListImagesResponse
-	(*PullImageRequest)(nil),         // 28: lepto.v1.PullImageRequest
-	(*ImageProgress)(nil),            // 29: lepto.v1.ImageProgress
-	(*LoadImageRequest)(nil),         // 30: lepto.v1.LoadImageRequest
-	(*LoadImageResponse)(nil),        // 31: lepto.v1.LoadImageResponse
-	(*RemoveImageRequest)(nil),       // 32: lepto.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),      // 33: lepto.v1.RemoveImageResponse
-	(*BuildImageRequest)(nil),        // 34: lepto.v1.BuildImageRequest
-	(*RunRequest_Script)(nil),        // 35: lepto.v1.RunRequest.Script
-	(*RunRequest_Directory)(nil),     // 36: lepto.v1.RunRequest.Directory
-	(*ExecRequest_Start)(nil),        // 37: lepto.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),       // 38: lepto.v1.ExecRequest.Resize
-	nil,                              // 39: lepto.v1.ExecRequest.Start.EnvEntry
-	(*ServiceLogsResponse_Line)(nil), // 40: lepto.v1.ServiceLogsResponse.Line
-	nil,                              // 41: lepto.v1.BuildImageRequest.ArgsEntry
+	(*RemoveArtifactRequest)(nil),    // 21: lepto.v1.RemoveArtifactRequest
+	(*RemoveArtifactResponse)(nil),   // 22: lepto.v1.RemoveArtifactResponse
+	(*ReadArtifactFileRequest)(nil),  // 23: lepto.v1.ReadArtifactFileRequest
+	(*ReadArtifactFileResponse)(nil), // 24: lepto.v1.ReadArtifactFileResponse
+	(*ExecRequest)(nil),              // 25: lepto.v1.ExecRequest
+	(*ExecResponse)(nil),             // 26: lepto.v1.ExecResponse
+	(*ServiceLogsRequest)(nil),       // 27: lepto.v1.ServiceLogsRequest
+	(*LogFilter)(nil),                // 28: lepto.v1.LogFilter
+	(*ServiceLogsResponse)(nil),      // 29: lepto.v1.ServiceLogsResponse
+	(*ListImagesRequest)(nil),        // 30: lepto.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),       // 31: lepto.v1.ListImagesResponse
+	(*PullImageRequest)(nil),         // 32: lepto.v1.PullImageRequest
+	(*ImageProgress)(nil),            // 33: lepto.v1.ImageProgress
+	(*LoadImageRequest)(nil),         // 34: lepto.v1.LoadImageRequest
+	(*LoadImageResponse)(nil),        // 35: lepto.v1.LoadImageResponse
+	(*RemoveImageRequest)(nil),       // 36: lepto.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),      // 37: lepto.v1.RemoveImageResponse
+	(*BuildImageRequest)(nil),        // 38: lepto.v1.BuildImageRequest
+	(*RunRequest_Script)(nil),        // 39: lepto.v1.RunRequest.Script
+	(*RunRequest_Directory)(nil),     // 40: lepto.v1.RunRequest.Directory
+	(*RunRequest_Remote)(nil),        // 41: lepto.v1.RunRequest.Remote
+	(*ExecRequest_Start)(nil),        // 42: lepto.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),       // 43: lepto.v1.ExecRequest.Resize
+	nil,                              // 44: lepto.v1.ExecRequest.Start.EnvEntry
+	(*ServiceLogsResponse_Line)(nil), // 45: lepto.v1.ServiceLogsResponse.Line
+	nil,                              // 46: lepto.v1.BuildImageRequest.ArgsEntry
 }
 var file_lepto_v1_engine_proto_depIdxs = []int32{
 	1,  // 0: lepto.v1.Fault.at:type_name -> lepto.v1.Frame
 	2,  // 1: lepto.v1.Fault.evidence:type_name -> lepto.v1.Evidence
 	0,  // 2: lepto.v1.FaultList.faults:type_name -> lepto.v1.Fault
-	35, // 3: lepto.v1.RunRequest.script:type_name -> lepto.v1.RunRequest.Script
-	36, // 4: lepto.v1.RunRequest.directory:type_name -> lepto.v1.RunRequest.Directory
-	37, // 5: lepto.v1.ExecRequest.start:type_name -> lepto.v1.ExecRequest.Start
-	38, // 6: lepto.v1.ExecRequest.resize:type_name -> lepto.v1.ExecRequest.Resize
-	24, // 7: lepto.v1.ServiceLogsRequest.filters:type_name -> lepto.v1.LogFilter
-	40, // 8: lepto.v1.ServiceLogsResponse.lines:type_name -> lepto.v1.ServiceLogsResponse.Line
-	41, // 9: lepto.v1.BuildImageRequest.args:type_name -> lepto.v1.BuildImageRequest.ArgsEntry
-	39, // 10: lepto.v1.ExecRequest.Start.env:type_name -> lepto.v1.ExecRequest.Start.EnvEntry
-	4,  // 11: lepto.v1.Engine.Info:input_type -> lepto.v1.InfoRequest
-	6,  // 12: lepto.v1.Engine.Shutdown:input_type -> lepto.v1.ShutdownRequest
-	8,  // 13: lepto.v1.Engine.Run:input_type -> lepto.v1.RunRequest
-	10, // 14: lepto.v1.Engine.Events:input_type -> lepto.v1.EventsRequest
-	11, // 15: lepto.v1.Engine.CancelRun:input_type -> lepto.v1.CancelRunRequest
-	13, // 16: lepto.v1.Engine.StartEnclave:input_type -> lepto.v1.StartEnclaveRequest
-	15, // 17: lepto.v1.Engine.InspectEnclave:input_type -> lepto.v1.InspectEnclaveRequest
-	17, // 18: lepto.v1.Engine.ListServices:input_type -> lepto.v1.ListServicesRequest
-	19, // 19: lepto.v1.Engine.StartService:input_type -> lepto.v1.ServiceRequest
-	19, // 20: lepto.v1.Engine.StopService:input_type -> lepto.v1.ServiceRequest
-	19, // 21: lepto.v1.Engine.RemoveService:input_type -> lepto.v1.ServiceRequest
-	21, // 22: lepto.v1.Engine.Exec:input_type -> lepto.v1.ExecRequest
-	23, // 23: lepto.v1.Engine.ServiceLogs:input_type -> lepto.v1.ServiceLogsRequest
-	26, // 24: lepto.v1.Engine.ListImages:input_type -> lepto.v1.ListImagesRequest
-	28, // 25: lepto.v1.Engine.PullImage:input_type -> lepto.v1.PullImageRequest
-	30, // 26: lepto.v1.Engine.LoadImage:input_type -> lepto.v1.LoadImageRequest
-	32, // 27: lepto.v1.Engine.RemoveImage:input_type -> lepto.v1.RemoveImageRequest
-	34, // 28: lepto.v1.Engine.BuildImage:input_type -> lepto.v1.BuildImageRequest
-	5,  // 29: lepto.v1.Engine.Info:output_type -> lepto.v1.InfoResponse
-	7,  // 30: lepto.v1.Engine.Shutdown:output_type -> lepto.v1.ShutdownResponse
-	9,  // 31: lepto.v1.Engine.Run:output_type -> lepto.v1.RunEvent
-	9,  // 32: lepto.v1.Engine.Events:output_type -> lepto.v1.RunEvent
-	12, // 33: lepto.v1.Engine.CancelRun:output_type -> lepto.v1.CancelRunResponse
-	14, // 34: lepto.v1.Engine.StartEnclave:output_type -> lepto.v1.StartEnclaveResponse
-	16, // 35: lepto.v1.Engine.InspectEnclave:output_type -> lepto.v1.InspectEnclaveResponse
-	18, // 36: lepto.v1.Engine.ListServices:output_type -> lepto.v1.ListServicesResponse
-	20, // 37: lepto.v1.Engine.StartService:output_type -> lepto.v1.ServiceResponse
-	20, // 38: lepto.v1.Engine.StopService:output_type -> lepto.v1.ServiceResponse
-	20, // 39: lepto.v1.Engine.RemoveService:output_type -> lepto.v1.ServiceResponse
-	22, // 40: lepto.v1.Engine.Exec:output_type -> lepto.v1.ExecResponse
-	25, // 41: lepto.v1.Engine.ServiceLogs:output_type -> lepto.v1.ServiceLogsResponse
-	27, // 42: lepto.v1.Engine.ListImages:output_type -> lepto.v1.ListImagesResponse
-	29, // 43: lepto.v1.Engine.PullImage:output_type -> lepto.v1.ImageProgress
-	31, // 44: lepto.v1.Engine.LoadImage:output_type -> lepto.v1.LoadImageResponse
-	33, // 45: lepto.v1.Engine.RemoveImage:output_type -> lepto.v1.RemoveImageResponse
-	29, // 46: lepto.v1.Engine.BuildImage:output_type -> lepto.v1.ImageProgress
-	29, // [29:47] is the sub-list for method output_type
-	11, // [11:29] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	39, // 3: lepto.v1.RunRequest.script:type_name -> lepto.v1.RunRequest.Script
+	40, // 4: lepto.v1.RunRequest.directory:type_name -> lepto.v1.RunRequest.Directory
+	41, // 5: lepto.v1.RunRequest.remote:type_name -> lepto.v1.RunRequest.Remote
+	42, // 6: lepto.v1.ExecRequest.start:type_name -> lepto.v1.ExecRequest.Start
+	43, // 7: lepto.v1.ExecRequest.resize:type_name -> lepto.v1.ExecRequest.Resize
+	28, // 8: lepto.v1.ServiceLogsRequest.filters:type_name -> lepto.v1.LogFilter
+	45, // 9: lepto.v1.ServiceLogsResponse.lines:type_name -> lepto.v1.ServiceLogsResponse.Line
+	46, // 10: lepto.v1.BuildImageRequest.args:type_name -> lepto.v1.BuildImageRequest.ArgsEntry
+	44, // 11: lepto.v1.ExecRequest.Start.env:type_name -> lepto.v1.ExecRequest.Start.EnvEntry
+	4,  // 12: lepto.v1.Engine.Info:input_type -> lepto.v1.InfoRequest
+	6,  // 13: lepto.v1.Engine.Shutdown:input_type -> lepto.v1.ShutdownRequest
+	8,  // 14: lepto.v1.Engine.Run:input_type -> lepto.v1.RunRequest
+	10, // 15: lepto.v1.Engine.Events:input_type -> lepto.v1.EventsRequest
+	11, // 16: lepto.v1.Engine.CancelRun:input_type -> lepto.v1.CancelRunRequest
+	13, // 17: lepto.v1.Engine.StartEnclave:input_type -> lepto.v1.StartEnclaveRequest
+	15, // 18: lepto.v1.Engine.InspectEnclave:input_type -> lepto.v1.InspectEnclaveRequest
+	17, // 19: lepto.v1.Engine.ListServices:input_type -> lepto.v1.ListServicesRequest
+	19, // 20: lepto.v1.Engine.StartService:input_type -> lepto.v1.ServiceRequest
+	19, // 21: lepto.v1.Engine.StopService:input_type -> lepto.v1.ServiceRequest
+	19, // 22: lepto.v1.Engine.RemoveService:input_type -> lepto.v1.ServiceRequest
+	21, // 23: lepto.v1.Engine.RemoveArtifact:input_type -> lepto.v1.RemoveArtifactRequest
+	23, // 24: lepto.v1.Engine.ReadArtifactFile:input_type -> lepto.v1.ReadArtifactFileRequest
+	25, // 25: lepto.v1.Engine.Exec:input_type -> lepto.v1.ExecRequest
+	27, // 26: lepto.v1.Engine.ServiceLogs:input_type -> lepto.v1.ServiceLogsRequest
+	30, // 27: lepto.v1.Engine.ListImages:input_type -> lepto.v1.ListImagesRequest
+	32, // 28: lepto.v1.Engine.PullImage:input_type -> lepto.v1.PullImageRequest
+	34, // 29: lepto.v1.Engine.LoadImage:input_type -> lepto.v1.LoadImageRequest
+	36, // 30: lepto.v1.Engine.RemoveImage:input_type -> lepto.v1.RemoveImageRequest
+	38, // 31: lepto.v1.Engine.BuildImage:input_type -> lepto.v1.BuildImageRequest
+	5,  // 32: lepto.v1.Engine.Info:output_type -> lepto.v1.InfoResponse
+	7,  // 33: lepto.v1.Engine.Shutdown:output_type -> lepto.v1.ShutdownResponse
+	9,  // 34: lepto.v1.Engine.Run:output_type -> lepto.v1.RunEvent
+	9,  // 35: lepto.v1.Engine.Events:output_type -> lepto.v1.RunEvent
+	12, // 36: lepto.v1.Engine.CancelRun:output_type -> lepto.v1.CancelRunResponse
+	14, // 37: lepto.v1.Engine.StartEnclave:output_type -> lepto.v1.StartEnclaveResponse
+	16, // 38: lepto.v1.Engine.InspectEnclave:output_type -> lepto.v1.InspectEnclaveResponse
+	18, // 39: lepto.v1.Engine.ListServices:output_type -> lepto.v1.ListServicesResponse
+	20, // 40: lepto.v1.Engine.StartService:output_type -> lepto.v1.ServiceResponse
+	20, // 41: lepto.v1.Engine.StopService:output_type -> lepto.v1.ServiceResponse
+	20, // 42: lepto.v1.Engine.RemoveService:output_type -> lepto.v1.ServiceResponse
+	22, // 43: lepto.v1.Engine.RemoveArtifact:output_type -> lepto.v1.RemoveArtifactResponse
+	24, // 44: lepto.v1.Engine.ReadArtifactFile:output_type -> lepto.v1.ReadArtifactFileResponse
+	26, // 45: lepto.v1.Engine.Exec:output_type -> lepto.v1.ExecResponse
+	29, // 46: lepto.v1.Engine.ServiceLogs:output_type -> lepto.v1.ServiceLogsResponse
+	31, // 47: lepto.v1.Engine.ListImages:output_type -> lepto.v1.ListImagesResponse
+	33, // 48: lepto.v1.Engine.PullImage:output_type -> lepto.v1.ImageProgress
+	35, // 49: lepto.v1.Engine.LoadImage:output_type -> lepto.v1.LoadImageResponse
+	37, // 50: lepto.v1.Engine.RemoveImage:output_type -> lepto.v1.RemoveImageResponse
+	33, // 51: lepto.v1.Engine.BuildImage:output_type -> lepto.v1.ImageProgress
+	32, // [32:52] is the sub-list for method output_type
+	12, // [12:32] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_lepto_v1_engine_proto_init() }
@@ -2694,15 +3068,16 @@ func file_lepto_v1_engine_proto_init() {
 		(*RunRequest_Script_)(nil),
 		(*RunRequest_Directory_)(nil),
 		(*RunRequest_PackageId)(nil),
+		(*RunRequest_Remote_)(nil),
 	}
-	file_lepto_v1_engine_proto_msgTypes[21].OneofWrappers = []any{
+	file_lepto_v1_engine_proto_msgTypes[25].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_lepto_v1_engine_proto_msgTypes[22].OneofWrappers = []any{
+	file_lepto_v1_engine_proto_msgTypes[26].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
@@ -2713,7 +3088,7 @@ func file_lepto_v1_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lepto_v1_engine_proto_rawDesc), len(file_lepto_v1_engine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,10 +34,26 @@ type Enclave struct {
 	API string `json:"api,omitempty"`
 }
 
-// EnclaveDetail is an enclave with its services, sorted by name.
+// EnclaveDetail is an enclave with its services and files artifacts, sorted by
+// name.
 type EnclaveDetail struct {
 	Enclave
-	Services []Service `json:"services"`
+	Artifacts []Artifact `json:"files_artifacts"`
+	Services  []Service  `json:"services"`
+	// Links are the connections between subnetworks, where any are set.
+	Links *enclave.Links `json:"links,omitempty"`
+}
+
+// Artifact is a files artifact.
+type Artifact struct {
+	UUID      string    `json:"uuid"`
+	ShortUUID string    `json:"short_uuid"`
+	Name      string    `json:"name"`
+	Hash      string    `json:"hash"`  // of its content
+	Files     int       `json:"files"` // files and links
+	Bytes     int64     `json:"bytes"` // of all files
+	Created   time.Time `json:"created"`
+	Updated   time.Time `json:"updated"` // when it got this content
 }
 
 // Service is one service.
@@ -90,8 +106,11 @@ type Info struct {
 	Owner      uint32    `json:"owner"` // user id that may call, besides root
 	// Loopback is the address (host:port) that SDKs use; empty if there is none,
 	// and LoopbackError then says why.
-	Loopback      string               `json:"loopback,omitempty"`
-	LoopbackError string               `json:"loopback_error,omitempty"`
+	Loopback      string `json:"loopback,omitempty"`
+	LoopbackError string `json:"loopback_error,omitempty"`
+	// PackageMirror is where runs that name no mirror find packages; empty: git
+	// fetches them.
+	PackageMirror string               `json:"package_mirror,omitempty"`
 	Backend       string               `json:"backend"`
 	Capabilities  backend.Capabilities `json:"capabilities"`
 	// Recovered tells what reconciliation found at the engine's start.

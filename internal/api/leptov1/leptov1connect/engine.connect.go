@@ -62,6 +62,10 @@ const (
 	EngineStopServiceProcedure = "/lepto.v1.Engine/StopService"
 	// EngineRemoveServiceProcedure is the fully-qualified name of the Engine's RemoveService RPC.
 	EngineRemoveServiceProcedure = "/lepto.v1.Engine/RemoveService"
+	// EngineRemoveArtifactProcedure is the fully-qualified name of the Engine's RemoveArtifact RPC.
+	EngineRemoveArtifactProcedure = "/lepto.v1.Engine/RemoveArtifact"
+	// EngineReadArtifactFileProcedure is the fully-qualified name of the Engine's ReadArtifactFile RPC.
+	EngineReadArtifactFileProcedure = "/lepto.v1.Engine/ReadArtifactFile"
 	// EngineExecProcedure is the fully-qualified name of the Engine's Exec RPC.
 	EngineExecProcedure = "/lepto.v1.Engine/Exec"
 	// EngineServiceLogsProcedure is the fully-qualified name of the Engine's ServiceLogs RPC.
@@ -102,6 +106,11 @@ type EngineClient interface {
 	StartService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
 	StopService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
 	RemoveService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
+	// RemoveArtifact forgets a files artifact. All else about them is in the wire
+	// API of the enclave, which is served below /enclaves/ENCLAVE here, too.
+	RemoveArtifact(context.Context, *connect.Request[leptov1.RemoveArtifactRequest]) (*connect.Response[leptov1.RemoveArtifactResponse], error)
+	// ReadArtifactFile streams the content of one file of a files artifact.
+	ReadArtifactFile(context.Context, *connect.Request[leptov1.ReadArtifactFileRequest]) (*connect.ServerStreamForClient[leptov1.ReadArtifactFileResponse], error)
 	// Exec runs a command in a service. The first request is a start; output
 	// follows while it runs; the last response is its exit code.
 	Exec(context.Context) *connect.BidiStreamForClient[leptov1.ExecRequest, leptov1.ExecResponse]
@@ -193,6 +202,18 @@ func NewEngineClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(engineMethods.ByName("RemoveService")),
 			connect.WithClientOptions(opts...),
 		),
+		removeArtifact: connect.NewClient[leptov1.RemoveArtifactRequest, leptov1.RemoveArtifactResponse](
+			httpClient,
+			baseURL+EngineRemoveArtifactProcedure,
+			connect.WithSchema(engineMethods.ByName("RemoveArtifact")),
+			connect.WithClientOptions(opts...),
+		),
+		readArtifactFile: connect.NewClient[leptov1.ReadArtifactFileRequest, leptov1.ReadArtifactFileResponse](
+			httpClient,
+			baseURL+EngineReadArtifactFileProcedure,
+			connect.WithSchema(engineMethods.ByName("ReadArtifactFile")),
+			connect.WithClientOptions(opts...),
+		),
 		exec: connect.NewClient[leptov1.ExecRequest, leptov1.ExecResponse](
 			httpClient,
 			baseURL+EngineExecProcedure,
@@ -240,24 +261,26 @@ func NewEngineClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 
 // engineClient implements EngineClient.
 type engineClient struct {
-	info           *connect.Client[leptov1.InfoRequest, leptov1.InfoResponse]
-	shutdown       *connect.Client[leptov1.ShutdownRequest, leptov1.ShutdownResponse]
-	run            *connect.Client[leptov1.RunRequest, leptov1.RunEvent]
-	events         *connect.Client[leptov1.EventsRequest, leptov1.RunEvent]
-	cancelRun      *connect.Client[leptov1.CancelRunRequest, leptov1.CancelRunResponse]
-	startEnclave   *connect.Client[leptov1.StartEnclaveRequest, leptov1.StartEnclaveResponse]
-	inspectEnclave *connect.Client[leptov1.InspectEnclaveRequest, leptov1.InspectEnclaveResponse]
-	listServices   *connect.Client[leptov1.ListServicesRequest, leptov1.ListServicesResponse]
-	startService   *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
-	stopService    *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
-	removeService  *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
-	exec           *connect.Client[leptov1.ExecRequest, leptov1.ExecResponse]
-	serviceLogs    *connect.Client[leptov1.ServiceLogsRequest, leptov1.ServiceLogsResponse]
-	listImages     *connect.Client[leptov1.ListImagesRequest, leptov1.ListImagesResponse]
-	pullImage      *connect.Client[leptov1.PullImageRequest, leptov1.ImageProgress]
-	loadImage      *connect.Client[leptov1.LoadImageRequest, leptov1.LoadImageResponse]
-	removeImage    *connect.Client[leptov1.RemoveImageRequest, leptov1.RemoveImageResponse]
-	buildImage     *connect.Client[leptov1.BuildImageRequest, leptov1.ImageProgress]
+	info             *connect.Client[leptov1.InfoRequest, leptov1.InfoResponse]
+	shutdown         *connect.Client[leptov1.ShutdownRequest, leptov1.ShutdownResponse]
+	run              *connect.Client[leptov1.RunRequest, leptov1.RunEvent]
+	events           *connect.Client[leptov1.EventsRequest, leptov1.RunEvent]
+	cancelRun        *connect.Client[leptov1.CancelRunRequest, leptov1.CancelRunResponse]
+	startEnclave     *connect.Client[leptov1.StartEnclaveRequest, leptov1.StartEnclaveResponse]
+	inspectEnclave   *connect.Client[leptov1.InspectEnclaveRequest, leptov1.InspectEnclaveResponse]
+	listServices     *connect.Client[leptov1.ListServicesRequest, leptov1.ListServicesResponse]
+	startService     *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
+	stopService      *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
+	removeService    *connect.Client[leptov1.ServiceRequest, leptov1.ServiceResponse]
+	removeArtifact   *connect.Client[leptov1.RemoveArtifactRequest, leptov1.RemoveArtifactResponse]
+	readArtifactFile *connect.Client[leptov1.ReadArtifactFileRequest, leptov1.ReadArtifactFileResponse]
+	exec             *connect.Client[leptov1.ExecRequest, leptov1.ExecResponse]
+	serviceLogs      *connect.Client[leptov1.ServiceLogsRequest, leptov1.ServiceLogsResponse]
+	listImages       *connect.Client[leptov1.ListImagesRequest, leptov1.ListImagesResponse]
+	pullImage        *connect.Client[leptov1.PullImageRequest, leptov1.ImageProgress]
+	loadImage        *connect.Client[leptov1.LoadImageRequest, leptov1.LoadImageResponse]
+	removeImage      *connect.Client[leptov1.RemoveImageRequest, leptov1.RemoveImageResponse]
+	buildImage       *connect.Client[leptov1.BuildImageRequest, leptov1.ImageProgress]
 }
 
 // Info calls lepto.v1.Engine.Info.
@@ -313,6 +336,16 @@ func (c *engineClient) StopService(ctx context.Context, req *connect.Request[lep
 // RemoveService calls lepto.v1.Engine.RemoveService.
 func (c *engineClient) RemoveService(ctx context.Context, req *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error) {
 	return c.removeService.CallUnary(ctx, req)
+}
+
+// RemoveArtifact calls lepto.v1.Engine.RemoveArtifact.
+func (c *engineClient) RemoveArtifact(ctx context.Context, req *connect.Request[leptov1.RemoveArtifactRequest]) (*connect.Response[leptov1.RemoveArtifactResponse], error) {
+	return c.removeArtifact.CallUnary(ctx, req)
+}
+
+// ReadArtifactFile calls lepto.v1.Engine.ReadArtifactFile.
+func (c *engineClient) ReadArtifactFile(ctx context.Context, req *connect.Request[leptov1.ReadArtifactFileRequest]) (*connect.ServerStreamForClient[leptov1.ReadArtifactFileResponse], error) {
+	return c.readArtifactFile.CallServerStream(ctx, req)
 }
 
 // Exec calls lepto.v1.Engine.Exec.
@@ -374,6 +407,11 @@ type EngineHandler interface {
 	StartService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
 	StopService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
 	RemoveService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error)
+	// RemoveArtifact forgets a files artifact. All else about them is in the wire
+	// API of the enclave, which is served below /enclaves/ENCLAVE here, too.
+	RemoveArtifact(context.Context, *connect.Request[leptov1.RemoveArtifactRequest]) (*connect.Response[leptov1.RemoveArtifactResponse], error)
+	// ReadArtifactFile streams the content of one file of a files artifact.
+	ReadArtifactFile(context.Context, *connect.Request[leptov1.ReadArtifactFileRequest], *connect.ServerStream[leptov1.ReadArtifactFileResponse]) error
 	// Exec runs a command in a service. The first request is a start; output
 	// follows while it runs; the last response is its exit code.
 	Exec(context.Context, *connect.BidiStream[leptov1.ExecRequest, leptov1.ExecResponse]) error
@@ -461,6 +499,18 @@ func NewEngineHandler(svc EngineHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(engineMethods.ByName("RemoveService")),
 		connect.WithHandlerOptions(opts...),
 	)
+	engineRemoveArtifactHandler := connect.NewUnaryHandler(
+		EngineRemoveArtifactProcedure,
+		svc.RemoveArtifact,
+		connect.WithSchema(engineMethods.ByName("RemoveArtifact")),
+		connect.WithHandlerOptions(opts...),
+	)
+	engineReadArtifactFileHandler := connect.NewServerStreamHandler(
+		EngineReadArtifactFileProcedure,
+		svc.ReadArtifactFile,
+		connect.WithSchema(engineMethods.ByName("ReadArtifactFile")),
+		connect.WithHandlerOptions(opts...),
+	)
 	engineExecHandler := connect.NewBidiStreamHandler(
 		EngineExecProcedure,
 		svc.Exec,
@@ -527,6 +577,10 @@ func NewEngineHandler(svc EngineHandler, opts ...connect.HandlerOption) (string,
 			engineStopServiceHandler.ServeHTTP(w, r)
 		case EngineRemoveServiceProcedure:
 			engineRemoveServiceHandler.ServeHTTP(w, r)
+		case EngineRemoveArtifactProcedure:
+			engineRemoveArtifactHandler.ServeHTTP(w, r)
+		case EngineReadArtifactFileProcedure:
+			engineReadArtifactFileHandler.ServeHTTP(w, r)
 		case EngineExecProcedure:
 			engineExecHandler.ServeHTTP(w, r)
 		case EngineServiceLogsProcedure:
@@ -592,6 +646,14 @@ func (UnimplementedEngineHandler) StopService(context.Context, *connect.Request[
 
 func (UnimplementedEngineHandler) RemoveService(context.Context, *connect.Request[leptov1.ServiceRequest]) (*connect.Response[leptov1.ServiceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lepto.v1.Engine.RemoveService is not implemented"))
+}
+
+func (UnimplementedEngineHandler) RemoveArtifact(context.Context, *connect.Request[leptov1.RemoveArtifactRequest]) (*connect.Response[leptov1.RemoveArtifactResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lepto.v1.Engine.RemoveArtifact is not implemented"))
+}
+
+func (UnimplementedEngineHandler) ReadArtifactFile(context.Context, *connect.Request[leptov1.ReadArtifactFileRequest], *connect.ServerStream[leptov1.ReadArtifactFileResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("lepto.v1.Engine.ReadArtifactFile is not implemented"))
 }
 
 func (UnimplementedEngineHandler) Exec(context.Context, *connect.BidiStream[leptov1.ExecRequest, leptov1.ExecResponse]) error {
