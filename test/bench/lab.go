@@ -21,8 +21,9 @@ type lab struct {
 }
 
 var packages = map[string]string{
-	"empty.star": "def run(plan):\n    plan.print(\"hello\")\n",
-	"one.star":   "def run(plan):\n    plan.add_service(\"s\", " + service + ")\n",
+	"empty.star":   "def run(plan):\n    plan.print(\"hello\")\n",
+	"one.star":     "def run(plan):\n    plan.add_service(\"s\", " + service + ")\n",
+	"hundred.star": "def run(plan):\n    plan.add_services({\"s{}\".format(i): " + service + " for i in range(100)})\n",
 	"ten.star": "def run(plan):\n    plan.add_services({\"s{}\".format(i): " + service +
 		" for i in range(10)})\n",
 }
@@ -113,6 +114,14 @@ func (l *lab) within(ctx context.Context, script string, timed func(name string)
 	took, err := timed(name)
 	_, _ = l.lepto(ctx, "enclave", "rm", "-f", name)
 	return took, err
+}
+
+// hundred times a run with more services than are started at once.
+func (l *lab) hundred(ctx context.Context) (time.Duration, error) {
+	name := l.fresh()
+	took, err := l.timed(ctx, "run", filepath.Join(l.dir, "hundred.star"), "--enclave", name, "--parallelism", "16")
+	_, rm := l.lepto(ctx, "enclave", "rm", "-f", name)
+	return took, first(err, rm)
 }
 
 func (l *lab) rerun(ctx context.Context) (time.Duration, error) {

@@ -22,6 +22,7 @@ func TestInstructionsOfTheCompatibilityPage(t *testing.T) {
 	if !found || !ended {
 		t.Fatal("docs/compatibility.md has no table of instructions")
 	}
+	shown := onNative(t)
 	var listed []string
 	for line := range strings.Lines(table) {
 		if !strings.HasPrefix(line, "| `") {
@@ -34,7 +35,11 @@ func TestInstructionsOfTheCompatibilityPage(t *testing.T) {
 		if len(cells) != 4 || slices.ContainsFunc(cells[1:], func(c string) bool { return c != "yes" && c != "no" }) {
 			t.Errorf("want a name and three times yes or no: %s", line)
 		}
-		listed = append(listed, strings.Trim(cells[0], "`"))
+		name := strings.Trim(cells[0], "`")
+		listed = append(listed, name)
+		if cells[3] == "yes" && !strings.Contains(shown, "plan."+name+"(") {
+			t.Errorf("%s is said to be executed on native; no test or example runs it there", name)
+		}
 	}
 	var there []string
 	for _, i := range instruction.All() {
@@ -44,4 +49,25 @@ func TestInstructionsOfTheCompatibilityPage(t *testing.T) {
 	if !slices.Equal(listed, there) {
 		t.Errorf("docs/compatibility.md lists %q\nthere are %q", listed, there)
 	}
+}
+
+// onNative gives the text of all that is run in real containers: the end-to-end
+// tests, and the examples.
+func onNative(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, pattern := range []string{"test/e2e/*.go", "examples/*/*.star"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
 }

@@ -19,11 +19,13 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/api/view"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/run"
 )
 
-// What TestMain builds once: the binary under test, and the lab program.
-var lepto, lab string
+// What TestMain builds once: the binary under test, the lab program, and the
+// one of package links that measures.
+var lepto, lab, linksLab string
 
 func TestMain(m *testing.M) {
 	code, err := build(m)
@@ -38,16 +40,26 @@ func build(m *testing.M) (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, errors.New("these tests run containers: root is needed")
 	}
+	for _, variable := range []string{"LEPTO_BACKEND", "LEPTO_ENCLAVE_VARS", "LEPTO_PACKAGE_MIRROR", "LEPTO_TRACE"} {
+		if err := os.Unsetenv(variable); err != nil { // the caller's own settings
+			return 1, err
+		}
+	}
 	dir, err := os.MkdirTemp("", "e2e-lepto-bin")
 	if err != nil {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	lepto, lab = filepath.Join(dir, "lepto"), filepath.Join(dir, "lab")
+	if have := os.Getenv("LEPTO_TEST_PROGRAMS"); have != "" { // there is no compiler
+		lepto, lab, linksLab = filepath.Join(have, "lepto"), filepath.Join(have, "lab"), filepath.Join(have, "links")
+		return m.Run(), nil
+	}
+	lepto, lab, linksLab = filepath.Join(dir, "lepto"), filepath.Join(dir, "lab"), filepath.Join(dir, "links")
 	for _, command := range []*exec.Cmd{
 		exec.Command("make", "-C", "../..", "--no-print-directory", "build", "examples"),
 		exec.Command("cp", "../../bin/lepto", lepto),
 		exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", lab, "./lab"),
+		exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", linksLab, "../links/lab"),
 	} {
 		command.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if output, err := command.CombinedOutput(); err != nil {
@@ -81,6 +93,23 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// box makes the image "box" available: busybox, with the lab program as /lab.
+func (w *world) box() {
+	w.t.Helper()
+	context := w.folder("box", map[string]string{"Dockerfile": "FROM scratch\nCOPY busybox /bin/busybox\n" +
+		"RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nRUN mkdir -p /tmp && chmod 1777 /tmp\nCOPY lab /lab\n"})
+	must(w.t, os.Link(lab, filepath.Join(context, "lab")))
+	w.copyFile("/bin/busybox", filepath.Join(context, "busybox"))
+	w.ok("image", "build", "-t", "box", context)
+}
+
+func (w *world) copyFile(from, to string) {
+	w.t.Helper()
+	data, err := os.ReadFile(from)
+	must(w.t, err)
+	must(w.t, os.WriteFile(to, data, 0o755))
+}
+
 func (w *world) close() {
 	if w.t.Failed() {
 		log, _ := os.ReadFile(filepath.Join(w.home, "engine.log"))
@@ -99,7 +128,7 @@ func (w *world) close() {
 func (w *world) sameHost() {
 	w.t.Helper()
 	var difference string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(bounds.Wide(5 * time.Second)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if difference = w.before.diff(takeSnapshot(w.t), w.home); difference == "" {
 			return
 		}
@@ -129,7 +158,7 @@ func (w *world) run(args ...string) result {
 
 func (w *world) finish(command *exec.Cmd) result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), bounds.Wide(2*time.Minute))
 	defer cancel()
 	bounded := exec.CommandContext(ctx, command.Path, command.Args[1:]...)
 	bounded.Dir, bounded.Env, bounded.Stdin = command.Dir, command.Env, command.Stdin
@@ -147,6 +176,9 @@ func (w *world) finish(command *exec.Cmd) result {
 	}
 	return r
 }
+
+// interrupt is a Ctrl-C.
+func interrupt(command *exec.Cmd) error { return command.Process.Signal(os.Interrupt) }
 
 // ok runs a command that must succeed, and gives its stdout.
 func (w *world) ok(args ...string) string {
@@ -252,7 +284,7 @@ func (w *world) enginePID() int {
 
 // get fetches a URL from the host.
 func get(url string) (string, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: bounds.Wide(10 * time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err
@@ -274,10 +306,11 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// eventually polls until the check holds, for at most ten seconds.
+// eventually polls until the check holds, for at most ten seconds of a plain
+// machine.
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(bounds.Wide(10 * time.Second)); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if check() {
 			return
 		}

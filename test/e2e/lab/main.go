@@ -1,7 +1,8 @@
 // Command lab is what the end-to-end tests run inside containers: one static
 // program that misbehaves on demand.
 //
-//	lab serve PORT…           HTTP on each port: /name, /echo?q=, /dial?addr=, /count; UDP echo on the same ports
+//	lab serve PORT…           HTTP on each port: /name, /echo?q=, /dial?addr=, /count, and those of reflect.go; UDP echo on the same ports
+//	lab late TIME PORT…       sleeps before it serves
 //	lab exit CODE [LINE…]     prints the lines on stderr and exits
 //	lab eat MEGABYTES         allocates and touches memory, then sleeps
 //	lab spin                  burns one core
@@ -31,7 +32,7 @@ func main() {
 		die(2, "usage: lab COMMAND ARGS…")
 	}
 	commands := map[string]func([]string){
-		"serve": serve, "exit": exit, "eat": eat, "spin": spin, "tick": tick,
+		"serve": serve, "late": late, "exit": exit, "eat": eat, "spin": spin, "tick": tick,
 		"sleep": sleep, "stubborn": stubborn, "dial": dial, "get": get, "fill": fill,
 	}
 	command, ok := commands[os.Args[1]]
@@ -58,6 +59,7 @@ func serve(ports []string) {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		}
 	})
+	reflections()
 	for _, port := range ports {
 		go echoUDP(port)
 		listener, err := net.Listen("tcp", ":"+port)
@@ -69,6 +71,15 @@ func serve(ports []string) {
 	}
 	waitFor(syscall.SIGTERM)
 	fmt.Println("stopped")
+}
+
+func late(args []string) {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		die(2, "%v", err)
+	}
+	time.Sleep(d)
+	serve(args[1:])
 }
 
 func echoUDP(port string) {
