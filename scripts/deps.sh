@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks, from apt.
-# Says nothing where all is there. Needs Debian or a relative of it, and root.
+# Installs what building and testing need and this machine lacks, from apt; with
+# the argument "vm" also what tests in a virtual machine need. Says nothing
+# where all is there. Needs Debian or a relative of it, and root.
 set -euo pipefail
 
 need=()
@@ -14,6 +15,13 @@ lacks libc6-dev test -e /usr/include/stdio.h
 lacks pkg-config command -v pkg-config
 lacks libseccomp-dev pkg-config --exists libseccomp
 lacks busybox-static test -x /bin/busybox -o -x /usr/bin/busybox
+lacks nftables command -v nft
+lacks iproute2 command -v ip
+lacks iptables command -v iptables-legacy
+if [[ ${1:-} == vm ]]; then
+	lacks qemu-system-x86 command -v qemu-system-x86_64
+	lacks xz-utils command -v xz
+fi
 ((${#need[@]})) || exit 0
 
 if ((EUID != 0)); then
@@ -21,9 +29,6 @@ if ((EUID != 0)); then
 	exit 1
 fi
 echo "installing ${need[*]}" >&2
-export DEBIAN_FRONTEND=noninteractive
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-apt_get() { apt-get -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }; }
-apt_get update
-apt_get install -y --no-install-recommends "${need[@]}"
+apt=$(dirname "$0")/apt.sh
+"$apt" update
+"$apt" install -y --no-install-recommends "${need[@]}"

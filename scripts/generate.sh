@@ -11,4 +11,4 @@ GOBIN="$bin" go install connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1
 PATH="$bin:$PATH" protoc -I proto \
 	--go_out=. --go_opt=module=github.com/lepto-dev/lepto \
 	--connect-go_out=. --connect-go_opt=module=github.com/lepto-dev/lepto \
-	lepto/v1/engine.proto
+	lepto/v1/engine.proto lepto/v1/link.proto

@@ -14,7 +14,7 @@ url=$($lepto port print quickstart api http)
 echo
 echo "The API answers at $url :"
 if command -v curl >/dev/null; then
-	curl --fail --silent --show-error --max-time 10 "$url"
+	curl --fail --silent --show-error --noproxy '*' --max-time 10 "$url"
 else
 	$lepto service exec quickstart api -- /api get greeting
 fi
