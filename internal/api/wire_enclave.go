@@ -166,7 +166,7 @@ func (s *enclaveService) GetStarlarkRun(context.Context, *connect.Request[emptyp
 		return nil, err
 	}
 	if !ok {
-		args = enclave.RunArgs{PackageID: source.ScriptID, Parallelism: defaultParallelism, Params: "{}"}
+		args = enclave.RunArgs{PackageID: source.ScriptID, Parallelism: enclave.DefaultParallelism, Params: "{}"}
 	}
 	res := &wire.GetStarlarkRunResponse{
 		PackageId: args.PackageID, SerializedScript: args.Script, SerializedParams: args.Params,

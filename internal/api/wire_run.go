@@ -20,9 +20,6 @@ import (
 
 // This file holds the runs of the wire API.
 
-// defaultParallelism is what the wire API tells where no run has set it.
-const defaultParallelism = 4
-
 type runStream = connect.ServerStream[wire.StarlarkRunResponseLine]
 
 // RunStarlarkScript runs a script. The client may leave; the run goes on.

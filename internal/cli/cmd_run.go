@@ -9,6 +9,7 @@ import (
 
 	"github.com/lepto-dev/lepto/internal/api/client"
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/enclave"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/run"
 	"github.com/lepto-dev/lepto/internal/source"
@@ -72,7 +73,7 @@ func (o *runOptions) addFlags(cmd *cobra.Command) {
 	o.codeOptions.addFlags(cmd)
 	flags.StringVar(&o.enclave, "enclave", "", "the enclave to run in; made under this name if not there")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "interpret and validate only; nothing is changed")
-	flags.Uint32Var(&o.parallelism, "parallelism", 4, "how many services of one instruction, and how many instructions with --parallel, start at a time")
+	flags.Uint32Var(&o.parallelism, "parallelism", enclave.DefaultParallelism, "how many services of one add_services start together; with --parallel also how many\ninstructions are executed together, 32 if not given")
 	flags.BoolVar(&o.parallel, "parallel", false, "execute instructions as soon as what they need is there")
 	flags.Uint64Var(&o.shuffleSeed, "shuffle-seed", 0, "execute instructions in a random order that must give the same result")
 	flags.StringSliceVar(&o.experimental, "experimental", nil, "feature flags: "+run.NoCaching+" executes all instructions anew")
@@ -82,7 +83,7 @@ func (o *runOptions) addFlags(cmd *cobra.Command) {
 	flags.BoolVar(&o.dependencies, "dependencies", false, "list the images and packages that are needed; run nothing")
 	flags.BoolVar(&o.pull, "pull", false, "with --dependencies: get them, packages beside the working directory")
 	flags.BoolVar(&o.showInspect, "show-enclave-inspect", true, "show the enclave after the run")
-	flags.BoolVar(&o.fullUUIDs, "full-uuids", false, "show uuids in full there")
+	flags.BoolVar(&o.fullUUIDs, "full-uuids", false, "with --show-enclave-inspect: show uuids in full")
 	flags.BoolVarP(&o.production, "production", "p", false, "make the enclave restart services that end")
 	addLinkSeed(cmd, &o.linkSeed)
 	o.imageDownload = oneOf("missing", "always")
@@ -198,7 +199,7 @@ func (o *runOptions) request(e client.Enclave, what target, argsJSON, mirror str
 	}
 	parallelism := int(o.parallelism)
 	if parallelism == 0 {
-		parallelism = 4
+		parallelism = enclave.DefaultParallelism
 	}
 	workers, seed := 0, (*uint64)(nil)
 	if o.changed("parallelism") {

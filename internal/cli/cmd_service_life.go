@@ -27,7 +27,7 @@ func newServiceStart(d *deps) *cobra.Command {
 func newServiceRm(d *deps) *cobra.Command {
 	return serviceCommand(d, &cobra.Command{
 		Use: "rm ENCLAVE SERVICE...", Aliases: []string{"remove", "delete"},
-		Short:   "Remove services and all of them",
+		Short:   "Remove services with their files and logs",
 		Example: "  lepto service rm winter-forest db",
 	}, "Removing service '%s'", (*client.Client).RemoveService)
 }

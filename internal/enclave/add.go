@@ -24,13 +24,14 @@ type AddOptions struct {
 	Ready func(context.Context, *Service) error
 	// Progress is told what is waited for, if it takes longer than a moment.
 	Progress func(text string)
-	// Parallelism is how many services of AddServices are worked on together; 4
-	// if it is less than 1.
+	// Parallelism is how many services of AddServices are worked on together;
+	// DefaultParallelism if it is less than 1.
 	Parallelism int
 }
 
-// defaultParallelism is the number of workers where none is given.
-const defaultParallelism = 4
+// DefaultParallelism is how many services of a batch are worked on together
+// where nothing is said: as many as with Kurtosis.
+const DefaultParallelism = 4
 
 // NamedConfig is a service to be added.
 type NamedConfig struct {
@@ -184,7 +185,7 @@ func (e *Enclave) work(ctx context.Context, handle backend.Enclave, additions []
 // made when it is an addition's turn.
 func (e *Enclave) each(additions []*addition, workers int, chosen func(*addition) bool, do func(*addition) error) {
 	if workers < 1 {
-		workers = defaultParallelism
+		workers = DefaultParallelism
 	}
 	var group errgroup.Group
 	group.SetLimit(workers)

@@ -19,7 +19,7 @@ type Request struct {
 	MainFunction string // "run"
 	Args         string // a JSON object; "{}"
 	DryRun       bool   // interpret and validate, and say what would be done
-	Parallelism  int    // workers of an instruction that fans out; 4
+	Parallelism  int    // services of one add_services that are made together; enclave.DefaultParallelism
 	Parallel     bool   // execute steps together, as far as the plan's graph allows
 	Workers      int    // steps that are executed together; 32
 	// Shuffle executes the steps in a random order that the plan's graph allows,
@@ -56,11 +56,9 @@ const (
 	RemoveFailed OnFailure = "remove"
 )
 
-const defaultParallelism = 4
-
 func (r Request) withDefaults() Request {
 	if r.Parallelism < 1 {
-		r.Parallelism = defaultParallelism
+		r.Parallelism = enclave.DefaultParallelism
 	}
 	if r.Workers < 1 {
 		r.Workers = defaultWorkers

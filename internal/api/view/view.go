@@ -15,10 +15,10 @@ import (
 
 // The states of an enclave and of a service, as users see them.
 const (
-	Running = "RUNNING"
-	Stopped = "STOPPED"
-	Empty   = "EMPTY"   // an enclave that never had a service
-	Unknown = "UNKNOWN" // a service that is registered and was never started
+	Running = string(enclave.Running) // of a service: enclave.ServiceRunning, the same word
+	Stopped = string(enclave.Stopped) // of a service: enclave.ServiceStopped
+	Empty   = string(enclave.Empty)
+	Unknown = string(enclave.ServiceUnknown)
 )
 
 // Enclave is one enclave, as a list shows it.
