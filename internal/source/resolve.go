@@ -41,7 +41,7 @@ func (p *Package) Resolve(ctx context.Context, from File, locator string, use Us
 	if err != nil {
 		return File{}, err
 	}
-	file := File{Name: l.ID(), Dir: found.dir, Path: found.inside}
+	file := File{Name: found.name, Dir: found.dir, Path: found.inside}
 	info, err := stat(file)
 	if err != nil {
 		return File{}, p.missing(file, locator, err)
@@ -123,6 +123,7 @@ func (p *Package) owns(id string) bool {
 
 // found is where a locator leads.
 type found struct {
+	name        string // the file's locator without version: of what took its package's place, if that was a repository
 	dir, inside string // the directory on this machine, and the path in it
 	repository  string // github.com/<author>/<repo> that dir is a copy of
 	version     string
@@ -141,11 +142,11 @@ func (p *Package) place(ctx context.Context, from File, l Locator) (found, error
 		if _, replaced := p.manifest.Replace[key]; l.Version != "" && l.Version != p.version && !replaced {
 			p.warn("the version of %q counts for nothing: %s is the package that is run", l, key)
 		}
-		return found{dir: dir, inside: relative(id, key)}, nil
+		return found{name: id, dir: dir, inside: relative(id, key)}, nil
 	}
 	if key == "" && l.Version == "" && from.isIn(l.Repository()) {
 		of, err := ParseLocator(from.Name)
-		return found{dir: from.Dir, inside: l.Path, version: of.Version}, err
+		return found{name: id, dir: from.Dir, inside: l.Path, version: of.Version}, err
 	}
 	if to, ok := p.replaced[key]; ok {
 		l = Locator{Author: to.Author, Repo: to.Repo, Version: to.Version, Path: path.Join(to.Path, relative(id, key))}
@@ -156,7 +157,7 @@ func (p *Package) place(ctx context.Context, from File, l Locator) (found, error
 			l, dir, fresh, err = other, there, first, nil
 		}
 	}
-	return found{dir: dir, inside: l.Path, repository: l.Repository(), version: l.Version, fresh: fresh}, err
+	return found{name: l.ID(), dir: dir, inside: l.Path, repository: l.Repository(), version: l.Version, fresh: fresh}, err
 }
 
 // isIn reports whether the file lies in a copy of the whole repository.

@@ -130,7 +130,7 @@ func TestResolve(t *testing.T) {
 		{main, "../shared/s.star", "github.com/me/repo/shared/s.star", "shared"},
 		{main, "github.com/me/repo/pkg/lib/a.star", "github.com/me/repo/pkg/lib/a.star", "a"},
 		{main, "github.com/x/y/y.star", "github.com/x/y/y.star", "local y"},
-		{main, "github.com/x/y/deep/z.star", "github.com/x/y/deep/z.star", "fork"},
+		{main, "github.com/x/y/deep/z.star", "github.com/f/fork/z.star", "fork"},
 		{main, "github.com/q/r/r.star@9", "github.com/q/r/r.star", "branch"},
 		{main, "github.com/o/p/sub/main.star", "github.com/o/p/sub/main.star", "other"},
 		{main, "lib/b.star", "", "E0114"},
@@ -154,11 +154,44 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%q: got %s %q %v", c.locator, file.Name, text, err)
 		}
 	}
-	if want := []string{"github.com/o/p", "github.com/q/r", "github.com/x/y"}; !slices.Equal(p.Used(), want) {
+	if want := []string{"github.com/f/fork", "github.com/o/p", "github.com/q/r", "github.com/x/y"}; !slices.Equal(p.Used(), want) {
 		t.Errorf("used %v", p.Used())
 	}
 	if len(p.Warnings()) != 1 || p.Display("github.com/me/repo/pkg/lib/a.star") != "lib/a.star" {
 		t.Errorf("warnings %v", p.Warnings())
+	}
+}
+
+// The code of a package that took another one's place names its own files: a part of
+// a repository that is replaced by a fork's part is of the fork, whatever it names.
+func TestReplacementNamesItsOwn(t *testing.T) {
+	top := t.TempDir()
+	tree(t, top, map[string]string{
+		"root/kurtosis.yml":                            "name: github.com/me/root\nreplace:\n  github.com/x/mono/app: github.com/f/fork/app@v1\n",
+		"root/main.star":                               "",
+		"mirror/github.com/x/mono/shared.star":         "original",
+		"mirror/github.com/f/fork@v1/app/kurtosis.yml": "name: github.com/x/mono/app\n",
+		"mirror/github.com/f/fork@v1/app/a.star":       "a of the fork",
+		"mirror/github.com/f/fork@v1/shared.star":      "of the fork",
+	})
+	p, err := OpenDir(filepath.Join(top, "root"), "", WithFetcher(Mirror{Dir: filepath.Join(top, "mirror")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := p.Resolve(t.Context(), p.Main(), "github.com/x/mono/app/a.star", OfPackage)
+	if err != nil || app.Name != "github.com/f/fork/app/a.star" {
+		t.Fatalf("got %q, %v", app.Name, err)
+	}
+	for locator, want := range map[string]string{
+		"./a.star":                      "a of the fork",
+		"github.com/x/mono/app/a.star":  "a of the fork",
+		"/shared.star":                  "of the fork",
+		"../shared.star":                "of the fork",
+		"github.com/x/mono/shared.star": "original",
+	} {
+		if _, got := codeOrText(t, p, app, locator, Anything); got != want {
+			t.Errorf("%s: got %q, want %q", locator, got, want)
+		}
 	}
 }
 
