@@ -69,7 +69,7 @@ var badInputs = []struct{ call, phase, code string }{
 	{`plan.stop_service("nope")`, "V", "E0303"},
 	{`plan.verify("a", "IN", 1)`, "I", "E0202"},
 	{`plan.verify("a", "==", None)`, "I", "E0202"},
-	{`plan.wait("db", ExecRecipe(["true"]), "code", "==", 0, interval = "0s")`, "I", "E0202"},
+	{`plan.wait("db", ExecRecipe(["true"]), "code", "==", 0, interval = "-1s")`, "I", "E0202"},
 	{`plan.wait("db", ExecRecipe(["true"]), "code", "==", 0, timeout = "1 hour")`, "I", "E0202"},
 	{`plan.wait("db", GetHttpRequestRecipe("slq", "/"), "code", "==", 0)`, "V", "E0305"},
 	{`plan.wait("bd", ExecRecipe(["true"]), "code", "==", 0)`, "V", "E0303"},

@@ -22,7 +22,7 @@ type waitArgs struct {
 	Field     string          `star:"field,repr" doc:"which field of the result: code, output, body or extract.<name>"`
 	Assertion string          `star:"assertion,repr" check:"enum===|!=|>=|>|<=|<|IN|NOT_IN" doc:"how it must compare"`
 	Target    types.Target    `star:"target_value,repr" doc:"with what"`
-	Interval  string          `star:"interval,?,repr" check:"duration" doc:"the first pause between two tries; 1s if not given"`
+	Interval  string          `star:"interval,?,repr" check:"duration" doc:"the first pause between two tries, not below zero; 1s if not given"`
 	Timeout   string          `star:"timeout,?,repr" check:"duration" doc:"how long it may take; 10s if not given"`
 
 	interval, timeout time.Duration
@@ -42,9 +42,9 @@ func (a *waitArgs) Validate() error {
 			return err
 		}
 	}
-	if a.interval <= 0 {
+	if a.interval < 0 {
 		wrong := &lang.ArgsError{}
-		wrong.Add("interval", errors.New("must be above zero"))
+		wrong.Add("interval", errors.New("must not be below zero"))
 		return wrong
 	}
 	return a.Target.Fits(a.Assertion)

@@ -112,6 +112,16 @@ func codeIs(n int) Condition {
 }
 
 func TestWaitBacksOff(t *testing.T) {
+	for interval, first := range map[time.Duration]time.Duration{
+		100 * time.Millisecond: 100 * time.Millisecond,
+		time.Millisecond:       time.Millisecond,
+		0:                      10 * time.Millisecond,
+	} {
+		t.Run(interval.String(), func(t *testing.T) { backsOff(t, interval, first) })
+	}
+}
+
+func backsOff(t *testing.T, interval, pause time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
@@ -119,12 +129,11 @@ func TestWaitBacksOff(t *testing.T) {
 			at = append(at, time.Since(start))
 			return min(7-try, 1), nil // the seventh is 0
 		}}
-		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: 100 * time.Millisecond, Timeout: time.Hour}
+		w := Wait{Recipe: Exec{Command: []string{"x"}}, Condition: codeIs(0), Interval: interval, Timeout: time.Hour}
 		got, err := w.Run(t.Context(), to, "s", plain{})
 		if err != nil || got.Tries != 7 || at[0] != 0 || got.Elapsed != at[6] {
 			t.Fatalf("got %+v, %v, tries at %v", got, err, at)
 		}
-		pause := 100 * time.Millisecond
 		for i := 1; i < len(at); i++ {
 			if d := at[i] - at[i-1]; d < pause/2 || d > pause*3/2 {
 				t.Errorf("pause %d is %s, not about %s", i, d, pause)

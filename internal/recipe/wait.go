@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 type Wait struct {
 	Recipe    Recipe
 	Condition Condition
-	Interval  time.Duration // the first pause; above zero
+	Interval  time.Duration // the first pause; 0 for as short a one as there is
 	Timeout   time.Duration
 	// Progress, if set, is told of tries that did not fit.
 	Progress func(text string)
@@ -29,6 +30,9 @@ type Waited struct {
 }
 
 const (
+	// shortestPause is the first one where none is asked for: what is tried may be a
+	// process that is started.
+	shortestPause = 10 * time.Millisecond
 	// longestPause bounds the pauses, so that a long wait still notices soon; an
 	// interval that is longer is kept.
 	longestPause = 2 * time.Second
@@ -53,7 +57,7 @@ func (w Wait) Run(ctx context.Context, target Target, service string, values Val
 	ctx, cancel := context.WithDeadlineCause(ctx, over, fmt.Errorf("the last try did not end: %w", fault.ErrTimeout))
 	defer cancel()
 
-	pause := w.Interval
+	pause := cmp.Or(w.Interval, shortestPause)
 	var answer Result // the last that there was: later tries may get none
 	for tries := 1; ; tries++ {
 		last := !time.Now().Before(deadline)

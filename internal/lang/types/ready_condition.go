@@ -15,14 +15,14 @@ type ReadyCondition struct {
 	Field     string    `star:"field" check:"nonempty" doc:"which field of the result: code, output, body or extract.<name>"`
 	Assertion string    `star:"assertion" check:"enum===|!=|>=|>|<=|<|IN|NOT_IN" doc:"how it must compare"`
 	Target    Target    `star:"target_value,late" doc:"with what"`
-	Interval  string    `star:"interval,?" check:"duration?" doc:"the first pause between two tries; 1s if not given"`
+	Interval  string    `star:"interval,?" check:"duration?" doc:"the first pause between two tries, not below zero; 1s if not given"`
 	Timeout   string    `star:"timeout,?" check:"duration?" doc:"how long it may take; 15m if not given"`
 }
 
 // Validate checks what the condition compares.
 func (r *ReadyCondition) Validate() error {
-	if d, err := orDefault(r.Interval, time.Second); err != nil || d <= 0 {
-		return errors.New("needs an interval above zero")
+	if d, err := orDefault(r.Interval, time.Second); err != nil || d < 0 {
+		return errors.New("can't have an interval below zero")
 	}
 	return r.Target.Fits(r.Assertion)
 }
