@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -111,68 +112,94 @@ const quotedMark = "\x00"
 
 // split cuts a script into commands.
 func split(script string, variable func(string) string) ([]simple, error) {
-	var out []simple
-	var now simple
-	var word strings.Builder
-	open := false
-	endWord := func() {
-		if open {
-			now.words = append(now.words, word.String())
+	l := lexer{variable: variable}
+	for len(script) > 0 {
+		n, err := l.take(script)
+		if err != nil {
+			return nil, err
 		}
-		word.Reset()
-		open = false
+		script = script[n:]
 	}
-	endCommand := func(then string) {
-		endWord()
-		now.then = then
-		out = append(out, now)
-		now = simple{}
-	}
-	for i := 0; i < len(script); i++ {
-		rest := script[i:]
-		switch c := script[i]; {
-		case c == ' ' || c == '\t':
-			endWord()
-		case c == ';' || c == '\n':
-			endCommand(";")
-		case strings.HasPrefix(rest, "&&") || strings.HasPrefix(rest, "||"):
-			endCommand(rest[:2])
-			i++
-		case operator(rest) != "" && !open:
-			now.words = append(now.words, operator(rest))
-			i += len(operator(rest)) - 1
-		case c == '>' && !strings.HasPrefix(word.String(), quotedMark):
-			endWord()
-			i--
-		case c == '\'' || c == '"':
-			end := strings.IndexByte(rest[1:], c)
-			if end < 0 {
-				return nil, fmt.Errorf("unterminated quote")
-			}
-			if !open {
-				word.WriteString(quotedMark)
-			}
-			text := rest[1 : 1+end]
-			if c == '"' {
-				text = expand(text, variable)
-			}
-			word.WriteString(text)
-			open = true
-			i += end + 1
-		case c == '$':
-			name := rest[:1+nameLength(rest[1:])]
-			word.WriteString(expand(name, variable))
-			open = true
-			i += len(name) - 1
-		default:
-			word.WriteByte(c)
-			open = true
-		}
-	}
-	endCommand(";")
-	return out, nil
+	l.endCommand(";")
+	return l.commands, nil
 }
 
+// lexer is a script that is being cut.
+type lexer struct {
+	variable func(string) string
+	commands []simple
+	now      simple // the command that has begun
+	word     strings.Builder
+	open     bool // a word has begun, be it empty
+}
+
+func (l *lexer) endWord() {
+	if l.open {
+		l.now.words = append(l.now.words, l.word.String())
+	}
+	l.word.Reset()
+	l.open = false
+}
+
+func (l *lexer) endCommand(then string) {
+	l.endWord()
+	l.now.then = then
+	l.commands = append(l.commands, l.now)
+	l.now = simple{}
+}
+
+// take takes what a script begins with, and gives its length.
+func (l *lexer) take(script string) (int, error) {
+	switch c := script[0]; {
+	case c == ' ' || c == '\t':
+		l.endWord()
+	case c == ';' || c == '\n':
+		l.endCommand(";")
+	case strings.HasPrefix(script, "&&") || strings.HasPrefix(script, "||"):
+		l.endCommand(script[:2])
+		return 2, nil
+	case operator(script) != "" && !l.open:
+		l.now.words = append(l.now.words, operator(script))
+		return len(operator(script)), nil
+	case c == '>' && !strings.HasPrefix(l.word.String(), quotedMark):
+		l.endWord()
+		return 0, nil
+	case c == '\'' || c == '"':
+		return l.quoted(script)
+	case c == '$':
+		n := 1 + nameLength(script[1:])
+		l.write(expand(script[:n], l.variable))
+		return n, nil
+	default:
+		l.write(script[:1])
+	}
+	return 1, nil
+}
+
+// write goes on with a word, or begins one.
+func (l *lexer) write(text string) {
+	l.word.WriteString(text)
+	l.open = true
+}
+
+// quoted takes the text in quotes that a script begins with.
+func (l *lexer) quoted(script string) (int, error) {
+	text, _, ended := strings.Cut(script[1:], script[:1])
+	if !ended {
+		return 0, errors.New("unterminated quote")
+	}
+	n := len(text) + 2
+	if script[0] == '"' {
+		text = expand(text, l.variable)
+	}
+	if !l.open {
+		text = quotedMark + text
+	}
+	l.write(text)
+	return n, nil
+}
+
+// operator gives the redirection that a script begins with, if it does.
 func operator(s string) string {
 	for _, op := range []string{"1>&2", "2>&1", ">&2", ">>", ">"} {
 		if strings.HasPrefix(s, op) {
@@ -194,6 +221,7 @@ func nameLength(s string) int {
 	return n
 }
 
+// expand fills in the variables of a text.
 func expand(text string, variable func(string) string) string {
 	var out strings.Builder
 	for i := 0; i < len(text); i++ {

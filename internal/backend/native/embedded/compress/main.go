@@ -1,8 +1,10 @@
-// Command compress makes DIR/NAME.zst of each FILE, for package embedded:
+// Command compress makes DIR/NAME.zst of each FILE, for what embeds programs
+// (packages embedded, composer and whole):
 //
 //	compress [-fast] DIR FILE...
 //
-// With -fast a file gets a tenth larger, and takes a tenth of the time.
+// With -fast a file gets a thirteenth larger (all of lepto: 16.5 MB where it would
+// be 15.3), and takes a thirteenth of the time.
 // A .zst file that holds the same already is left alone: that is quicker, and
 // what embeds it stays cached.
 package main
