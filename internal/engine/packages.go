@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -77,10 +78,10 @@ func (e *Engine) switchTo(in *enclave.Enclave, dir, tree string) error {
 	if len(e.runner.Live(in.UUID())) > 0 {
 		return nil
 	}
-	old, err := filepath.Glob(filepath.Join(dir, "tree-*"))
-	for _, path := range old {
-		if filepath.Base(path) != tree {
-			err = errors.Join(err, os.RemoveAll(path))
+	old, err := fs.Glob(os.DirFS(dir), "tree-*")
+	for _, name := range old {
+		if name != tree {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
 		}
 	}
 	return err

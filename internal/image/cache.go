@@ -131,12 +131,13 @@ func (s *Store) CacheDir(ctx context.Context, id string, exclusive bool) (dir st
 
 // dropCacheDirs removes the cache directories that no build uses just now.
 func (s *Store) dropCacheDirs() error {
-	bases, err := filepath.Glob(filepath.Join(s.dir, "mounts", "*"))
-	if err != nil {
+	mounts := filepath.Join(s.dir, "mounts")
+	bases, err := os.ReadDir(mounts)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	for _, base := range bases {
-		if err := dropUnlocked(base); err != nil {
+		if err := dropUnlocked(filepath.Join(mounts, base.Name())); err != nil {
 			return err
 		}
 	}

@@ -338,3 +338,16 @@ func TestGitWithoutACache(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A cache may lie in a directory of any name.
+func TestBeginningOfACommitIsRemembered(t *testing.T) {
+	const commit = "0123456789abcdef0123456789abcdef01234567"
+	g := Git{Cache: filepath.Join(t.TempDir(), "a[1]*?")}
+	l := Locator{Author: "me", Repo: "work", Version: "0123456"}
+	if err := os.MkdirAll(g.place(l, commit), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := g.recall(l); got != commit {
+		t.Errorf("got %q, want %q", got, commit)
+	}
+}

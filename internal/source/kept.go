@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -60,8 +61,9 @@ func (g Git) recall(l Locator) (commit string, when time.Time) {
 	if data, err := os.ReadFile(file); err == nil {
 		commit = strings.TrimSpace(string(data))
 	} else if isShort(l.Version) {
-		if found, _ := filepath.Glob(g.place(l, l.Version+"*")); len(found) == 1 {
-			file, commit = found[0], filepath.Base(found[0])
+		repository := g.place(l, "")
+		if found, _ := fs.Glob(os.DirFS(repository), l.Version+"*"); len(found) == 1 {
+			file, commit = filepath.Join(repository, found[0]), found[0]
 		}
 	}
 	info, err := os.Stat(file)

@@ -36,15 +36,16 @@ func (b *Backend) buildCgroup() string {
 // buildSpaces is the folder of the network namespaces of steps that have no
 // network. It is not the step's own: a mount in there would keep the image store
 // from deleting what a dead process left.
-func (b *Backend) buildSpaces() string { return filepath.Join(b.root(), "build") }
+func (b *Backend) buildSpaces() string { return filepath.Join(b.root(), buildDir) }
+
+const buildDir = "build"
 
 // endBuildSteps ends the steps of a process that died while it was building.
 func (b *Backend) endBuildSteps(ctx context.Context) error {
 	if err := sweepCgroups(ctx, b.buildCgroup()); err != nil {
 		return fmt.Errorf("end what a build left running: %w", err)
 	}
-	spaces, _ := filepath.Glob(filepath.Join(b.buildSpaces(), "*"))
-	for _, space := range spaces {
+	for _, space := range b.found(buildDir + "/*") {
 		if err := netspace.Remove(space); err != nil {
 			return fmt.Errorf("end what a build left running: %w", err)
 		}

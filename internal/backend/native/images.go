@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"io"
-	"path/filepath"
 
 	"github.com/lepto-dev/lepto/internal/backend"
 )
@@ -38,8 +37,7 @@ func (b *Backend) RemoveImage(ctx context.Context, ref string) error {
 // usedImages gives the ids of the images of all services of all enclaves.
 func (b *Backend) usedImages() map[string]bool {
 	used := map[string]bool{}
-	files, _ := filepath.Glob(filepath.Join(b.root(), "*", containersDir, "*", serviceFile))
-	for _, file := range files {
+	for _, file := range b.found("*/" + containersDir + "/*/" + serviceFile) {
 		var doc serviceDoc
 		if err := readJSON(file, &doc); err == nil {
 			used[doc.Image] = true

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -144,6 +145,16 @@ func (b *Backend) prepare(ctx context.Context, cfg Config) error {
 func (b *Backend) root() string { return filepath.Join(b.cfg.Home, "native") }
 
 func (b *Backend) dir(id backend.EnclaveID) string { return filepath.Join(b.root(), string(id)) }
+
+// found gives the paths of what is in the folder of all enclaves and fits a
+// pattern. The home's own name is none: it may have a "[" in it.
+func (b *Backend) found(pattern string) []string {
+	names, _ := fs.Glob(os.DirFS(b.root()), pattern) // fails only for a bad pattern
+	for i, name := range names {
+		names[i] = filepath.Join(b.root(), name)
+	}
+	return names
+}
 
 // Name is "native".
 func (b *Backend) Name() string { return "native" }

@@ -114,9 +114,8 @@ func (b *Backend) choose(spec backend.EnclaveSpec, refused []netip.Prefix) (encl
 
 // takenSubnets reads the subnets of all other enclaves, suspended ones too.
 func (b *Backend) takenSubnets(but backend.EnclaveID) []netip.Prefix {
-	files, _ := filepath.Glob(filepath.Join(b.root(), "*", enclaveFile))
 	var out []netip.Prefix
-	for _, file := range files {
+	for _, file := range b.found("*/" + enclaveFile) {
 		var doc enclaveDoc
 		if err := readJSON(file, &doc); err == nil && doc.Spec.ID != but && doc.Subnet.IsValid() {
 			out = append(out, doc.Subnet)

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -73,10 +74,11 @@ const recently = time.Hour
 
 // forgetOthers deletes the programs of other builds. Those that run go on.
 func forgetOthers(bin, name string) {
-	others, _ := filepath.Glob(filepath.Join(bin, prefix+"*"))
-	for _, dir := range others {
+	others, _ := fs.Glob(os.DirFS(bin), prefix+"*")
+	for _, other := range others {
+		dir := filepath.Join(bin, other)
 		info, err := os.Stat(dir)
-		if err == nil && filepath.Base(dir) != name && time.Since(info.ModTime()) > recently {
+		if err == nil && other != name && time.Since(info.ModTime()) > recently {
 			_ = os.RemoveAll(dir) // the next build tries again
 		}
 	}
