@@ -221,6 +221,17 @@ func TestAnImageInUseIsNotRemoved(t *testing.T) {
 	s.must(s.b.RemoveImage(t.Context(), backendtest.ProbeRef))
 }
 
+func TestKernelsThatAreTooOld(t *testing.T) {
+	for release, old := range map[string]bool{
+		"4.19.0-27-amd64": true, "5.4.0-150-generic": true, "5.10.0-30-amd64": true, "5.11.22": true, "odd": true,
+		"5.12.0": false, "5.15.167.4-microsoft-standard-WSL2": false, "6.1.0-56-cloud-amd64": false, "10.0": false,
+	} {
+		if got := tooOld(release); got != old {
+			t.Errorf("Linux %s: too old %v, want %v", release, got, old)
+		}
+	}
+}
+
 func bind(from, to string) error { return unix.Mount(from, to, "", unix.MS_BIND, "") }
 
 func TestBuildRunsCommands(t *testing.T) {

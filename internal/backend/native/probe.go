@@ -113,12 +113,17 @@ func checkKernel() Check {
 	}
 	release := unix.ByteSliceToString(name.Release[:])
 	c := Check{Name: "kernel", Status: CheckOK, Found: "Linux " + release + " " + runtime.GOARCH}
-	var major, minor int
-	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
-	if n != 2 || major < 5 || major == 5 && minor < 10 {
+	if tooOld(release) {
 		c.Status, c.Do = CheckFail, "use Linux "+minKernel+" or later"
 	}
 	return c
+}
+
+func tooOld(release string) bool {
+	var major, minor, leastMajor, leastMinor int
+	fmt.Sscanf(minKernel, "%d.%d", &leastMajor, &leastMinor)
+	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return n != 2 || major < leastMajor || major == leastMajor && minor < leastMinor
 }
 
 func checkNamespaces(ctx context.Context) Check {
