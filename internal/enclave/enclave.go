@@ -166,7 +166,8 @@ func (e *Enclave) Stop(ctx context.Context) error {
 	return e.turn(ctx, true)
 }
 
-// Start runs again the services that ran when the enclave was stopped.
+// Start runs again the services that ran when the enclave was stopped, or when the
+// host went down.
 func (e *Enclave) Start(ctx context.Context) error {
 	return e.turn(ctx, false)
 }
@@ -182,12 +183,15 @@ func (e *Enclave) turn(ctx context.Context, stop bool) error {
 	}
 	defer release()
 	row := e.row()
-	if row.Stopped == stop && !row.Unsettled {
+	if row.Stopped && stop && !row.Unsettled {
 		return nil
 	}
 	handle, err := e.open(ctx)
 	if err != nil {
 		return err
+	}
+	if !row.Stopped && !stop && !row.Unsettled {
+		return resume(ctx, handle, row.Name)
 	}
 	row.Stopped, row.Unsettled = stop, true
 	if stop {
@@ -204,6 +208,18 @@ func (e *Enclave) turn(ctx context.Context, stop bool) error {
 	}
 	row.Unsettled = false
 	return e.putRow("enclave turn done", row)
+}
+
+// resume starts what ran in an enclave that nobody has stopped: the host went down.
+func resume(ctx context.Context, handle backend.Enclave, name string) error {
+	s, ok := handle.(backend.Suspender)
+	if !ok {
+		return nil
+	}
+	if err := s.Resume(ctx); err != nil && !errors.Is(err, fault.ErrUnsupported) {
+		return fault.From(fmt.Errorf("start enclave %q: %w", name, err), "E0348")
+	}
+	return nil
 }
 
 // running names the services whose processes are there, sorted.

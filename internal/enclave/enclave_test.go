@@ -227,6 +227,30 @@ func TestStopAndStartOfAnEnclave(t *testing.T) {
 	}
 }
 
+// TestStartAfterTheHostWentDown: nobody has stopped the enclave, but its services.
+func TestStartAfterTheHostWentDown(t *testing.T) {
+	e := newTestEnclave(t, memory.New(memory.Options{}))
+	mustAdd(t, e, "runs", idle())
+	mustAdd(t, e, "stopped", idle())
+	if err := e.StopService(t.Context(), "stopped"); err != nil {
+		t.Fatal(err)
+	}
+	if err := mustOpen(t, e).(backend.Suspender).Suspend(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := statuses(t, e); got != "runs=STOPPED stopped=STOPPED" {
+		t.Errorf("down: %s", got)
+	}
+	for range 2 {
+		if err := e.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := statuses(t, e); got != "runs=RUNNING stopped=STOPPED" {
+			t.Errorf("started: %s", got)
+		}
+	}
+}
+
 func statuses(t *testing.T, e *Enclave) string {
 	t.Helper()
 	all, err := e.InspectAll(t.Context())
