@@ -95,6 +95,34 @@ func stopped(t *testing.T, pid int) bool {
 	return len(threads) > 0
 }
 
+// TestASupervisorAskedToEndGoesWithItsContainer: a host that goes down asks all
+// processes to end, and waits for them. What a service prints then is more than
+// a pipe holds.
+func TestASupervisorAskedToEndGoesWithItsContainer(t *testing.T) {
+	s := spec(t, "trap 'seq 1 20000; exit 7' TERM; echo up; while :; do sleep 0.01; done")
+	s.RestartAlways = true
+	h := start(t, s)
+	eventually(t, "output", func() bool { return text(t, h) == "up\n" })
+	before, err := supervise.ReadState(s.Dir)
+	must(t, err)
+	must(t, syscall.Kill(before.SupervisorPID, syscall.SIGTERM))
+	must(t, syscall.Kill(before.PID, syscall.SIGTERM))
+	for what, pid := range map[string]int{"supervisor": before.SupervisorPID, "init": before.PID} {
+		eventually(t, what+" has ended", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+	}
+	after, err := supervise.ReadState(s.Dir)
+	must(t, err)
+	if after.Phase != supervise.PhaseRunning || after.PID != before.PID {
+		t.Errorf("state = %+v, before %+v", after, before)
+	}
+	if exit, known := supervise.ReadExit(s.Dir); !known || exit.Code != 7 {
+		t.Errorf("exit = %+v, known %v", exit, known)
+	}
+	h, err = launcher.Adopt(t.Context(), s.Dir)
+	must(t, err)
+	eventually(t, "it runs again", func() bool { return strings.HasSuffix(text(t, h), "20000\nup\n") })
+}
+
 func TestAdoptRunning(t *testing.T) {
 	for _, noInit := range []bool{false, true} {
 		t.Run(fmt.Sprintf("noInit=%v", noInit), func(t *testing.T) {

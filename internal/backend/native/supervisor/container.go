@@ -35,6 +35,8 @@ type container struct {
 	stopping bool          // asked to end: no restart any more
 	wake     chan struct{} // closed with stopping: ends a back-off
 	execs    sync.WaitGroup
+
+	leaving chan os.Signal // see leave.go
 }
 
 // A process is the first process of a container.
@@ -70,6 +72,7 @@ func newContainer(spec supervise.Spec, state supervise.State, args []string) (*c
 		wake:     make(chan struct{}),
 		programs: programs,
 		children: children,
+		leaving:  leaving(),
 	}, nil
 }
 
@@ -102,6 +105,10 @@ func (c *container) live() {
 	for {
 		began := time.Now()
 		exit := c.process.wait()
+		if c.asked() {
+			c.leave()
+			break
+		}
 		c.finish(exit)
 		if time.Since(began) > 10*time.Second {
 			pause = 100 * time.Millisecond
@@ -150,6 +157,8 @@ func (c *container) restart(pause time.Duration) bool {
 	}
 	select {
 	case <-c.wake:
+		return false
+	case <-c.leaving:
 		return false
 	case <-time.After(pause):
 	}
