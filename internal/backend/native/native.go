@@ -82,6 +82,8 @@ type Backend struct {
 
 	mu       sync.Mutex
 	enclaves map[backend.EnclaveID]*Enclave
+
+	unwatch func() // ends what watchFirewall began; nil before
 }
 
 var (
@@ -110,6 +112,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err := b.prepare(ctx, cfg); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
+	b.watchFirewall()
 	return b, nil
 }
 
@@ -212,6 +215,9 @@ func validID(id backend.EnclaveID) bool {
 // Close lets go of all enclaves. Their services, and the processes that look
 // after them, go on.
 func (b *Backend) Close() error {
+	if b.unwatch != nil {
+		b.unwatch()
+	}
 	b.mu.Lock()
 	open := b.enclaves
 	b.enclaves = map[backend.EnclaveID]*Enclave{}

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/native/network"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
@@ -183,5 +187,36 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// watchFirewall keeps the enclaves' part of the host's firewall in place, until
+// unwatch.
+func (b *Backend) watchFirewall() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	var work sync.WaitGroup
+	b.unwatch = func() {
+		cancel(errors.New("the backend closes"))
+		work.Wait()
+	}
+	work.Go(func() {
+		if err := network.Watch(ctx, b.log, func() { b.mendFirewall(ctx) }); err != nil {
+			b.log.Error("changes of the host's firewall go unnoticed", "err", err)
+		}
+	})
+}
+
+func (b *Backend) mendFirewall(ctx context.Context) {
+	b.mu.Lock()
+	open := slices.Collect(maps.Values(b.enclaves))
+	b.mu.Unlock()
+	for _, e := range open {
+		n := e.network()
+		if n == nil || e.doomed() {
+			continue
+		}
+		if err := n.Mend(ctx); err != nil && ctx.Err() == nil {
+			b.log.Error("the host's firewall is not mended", "enclave", e.id.Short(), "err", err)
+		}
 	}
 }

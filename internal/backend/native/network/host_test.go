@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -76,6 +79,49 @@ func TestForwardPolicyDrop(t *testing.T) {
 		check(t, err)
 		a.reaches(t, server, world.hostAddr)
 	})
+}
+
+// TestTheFirewallIsMended: others change it while enclaves live.
+func TestTheFirewallIsMended(t *testing.T) {
+	world, other := newInternet(t), newNeighbour(t)
+	server := world.serve(t, port(world.addr, 80))
+	before := hostState(t)
+	n, err := Create(t.Context(), newConfig(t))
+	check(t, err)
+	watching, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	mended := make(chan error, 100)
+	go func() { ended <- Watch(watching, slog.Default(), func() { mended <- n.Mend(watching) }) }()
+	a := addMember(t, n, "a", 2)
+	a.reaches(t, server, world.hostAddr)
+	eventually(t, func() error { // it listens
+		runHost(t, "nft add table ip others")
+		select {
+		case err := <-mended:
+			return err
+		case <-time.After(2 * settle):
+			return errors.New("a change goes unnoticed")
+		}
+	})
+	for _, command := range []string{
+		"nft flush ruleset",
+		"nft add table ip others ; add chain ip others forward { type filter hook forward priority 0 ; policy drop ; }",
+		"nft flush chain ip others forward",
+	} {
+		runHost(t, command)
+		check(t, <-mended)
+		a.reaches(t, server, world.hostAddr)
+	}
+	runHost(t, "nft delete table ip others")
+	check(t, <-mended)
+	other.mustNotReach(t, "a network that was apart", server)
+	check(t, n.Destroy(t.Context()))
+	stop()
+	check(t, <-ended)
+	for range len(mended) {
+		check(t, <-mended)
+	}
+	sameState(t, before)
 }
 
 // TestForwardClosedByRule: firewalls that reject what is left over, as firewalld
