@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,4 +112,39 @@ func TestLogIsBounded(t *testing.T) {
 	if len(data) == 0 || len(data) > 100 || strings.ReplaceAll(string(data), "a line of 16 b.\n", "") != "" {
 		t.Errorf("log holds %d bytes: %q", len(data), data)
 	}
+}
+
+// limitOf, where set, has TestWatchWithoutEvents take all of one kind away, which it
+// can in a user namespace of its own.
+const limitOf = "LEPTO_TEST_LIMIT"
+
+// A machine may have all of a user's inotify instances, or watches, in use.
+func TestWatchWithoutEvents(t *testing.T) {
+	limit := os.Getenv(limitOf)
+	if limit == "" {
+		for _, limit := range []string{"max_inotify_instances", "max_inotify_watches"} {
+			child := exec.Command("/proc/self/exe", "-test.run", "^TestWatchWithoutEvents$")
+			child.Env = append(os.Environ(), limitOf+"="+limit)
+			ids := []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+			child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+			if out, err := child.CombinedOutput(); err != nil {
+				t.Errorf("without %s: %v\n%s", limit, err, out)
+			}
+		}
+		return
+	}
+	check(t, os.WriteFile("/proc/sys/user/"+limit, []byte("0"), 0))
+	dir := t.TempDir()
+	table := filepath.Join(dir, toy.Table)
+	check(t, os.WriteFile(table, nil, 0o600))
+	w, err := toy.Watch(dir)
+	check(t, err)
+	if w.events != nil {
+		t.Error("there are events")
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.Wait(over)
+	check(t, os.Remove(table))
+	w.Wait(t.Context())
 }

@@ -17,26 +17,42 @@ import (
 // A Watch notices that a table is taken away.
 type Watch struct {
 	table  string
-	events *os.File // of inotify(7)
+	events *os.File // of inotify(7); nil where the user's instances or watches are used up
 }
+
+// lookPause is how often a watch without events looks.
+const lookPause = 200 * time.Millisecond
 
 // Watch begins to watch the table of a folder. A process that reads its table after
 // that misses no end of it.
 func (k Kind) Watch(dir string) (*Watch, error) {
+	w := &Watch{table: filepath.Join(dir, k.Table)}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if errors.Is(err, unix.EMFILE) {
+		return w, nil
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	events := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR); err != nil {
-		events.Close()
-		return nil, os.NewSyscallError("inotify_add_watch "+dir, err)
+	w.events = os.NewFile(uintptr(fd), "inotify")
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
+	if err == nil {
+		return w, nil
 	}
-	return &Watch{filepath.Join(dir, k.Table), events}, nil
+	w.events.Close()
+	w.events = nil
+	if errors.Is(err, unix.ENOSPC) {
+		return w, nil
+	}
+	return nil, os.NewSyscallError("inotify_add_watch "+dir, err)
 }
 
 // Wait returns when the table is gone, or ctx has ended.
 func (w *Watch) Wait(ctx context.Context) {
+	if w.events == nil {
+		w.look(ctx)
+		return
+	}
 	defer w.events.Close()
 	stop := context.AfterFunc(ctx, func() { _ = w.events.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -47,6 +63,22 @@ func (w *Watch) Wait(ctx context.Context) {
 		}
 		if _, err := w.events.Read(buf); err != nil {
 			return // ctx has ended
+		}
+	}
+}
+
+// look does the same without events.
+func (w *Watch) look(ctx context.Context) {
+	tick := time.NewTicker(lookPause)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(w.table); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }
