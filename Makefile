@@ -1,5 +1,9 @@
 # lepto: build, run, test. `make help` lists the targets.
 SHELL       := /bin/bash
+# What tests need of nftables, iproute2 and iptables is not in everybody's PATH.
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# Go asks git about the tree, which refuses where somebody else owns it.
+export GOFLAGS += -buildvcs=false
 .DEFAULT_GOAL := build
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -17,7 +21,7 @@ COMPOSE     := internal/source/composer/bin/lepto-compose.zst
 WHOLE       := internal/cli/whole/bin/lepto.zst
 GO_SOURCES  := $(shell find cmd internal -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod go.sum
 EXAMPLES    := examples/quickstart/datastore/bin/datastore examples/quickstart/api/bin/api
-TEST_FLAGS  ?= -race -timeout 9m
+TEST_FLAGS  ?= -race -timeout 30m
 # With the race detector a program sleeps a second at its end, so that races of
 # what goes on meanwhile are seen. There are many programs.
 export GORACE ?= atexit_sleep_ms=50

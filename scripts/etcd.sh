@@ -3,6 +3,7 @@
 # library that they need, and busybox for a shell. DIR is there with all of it or
 # not at all. Needs apt and busybox-static.
 set -eu
+umask 022
 dir=$1
 apt=$(cd "$(dirname "$0")" && pwd)/apt.sh
 tmp=$(mktemp -d)

@@ -9,6 +9,7 @@
 # What is there already, made by the same script, is kept. Needs root, apt, and
 # busybox-static. Downloads some 140 MB.
 set -euo pipefail
+umask 022 # who runs in the images is not root everywhere
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: example-images.sh OUT}
 mkdir -p "$out"
@@ -30,8 +31,8 @@ root() {
 	for dir in bin sbin lib lib64; do ln -s "usr/$dir" "$root/$dir"; done
 	mkdir -p "$root/var" && ln -s /run "$root/var/run"
 	: >"$debs/status" # as if nothing were installed
-	apt-get -qq -y --download-only --no-install-recommends -o Dir::State::status="$debs/status" \
-		-o Dir::Cache::archives="$debs" -o Debug::NoLocking=true -o APT::Sandbox::User=root install "$@" >/dev/null
+	"$here/apt.sh" -qq -y --download-only --no-install-recommends -o Dir::State::status="$debs/status" \
+		-o Dir::Cache::archives="$debs" -o Debug::NoLocking=true -o APT::Sandbox::User=root install "$@"
 	for deb in "$debs"/*.deb; do
 		dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$root"
 	done

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=v2.15.0
-bin=${XDG_CACHE_HOME:-$HOME/.cache}/lepto-tools/$version
+bin=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/lepto-tools/$version
 if [[ ! -x $bin/golangci-lint ]]; then
 	GOBIN=$bin go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version"
 fi

@@ -267,7 +267,7 @@ func files(t testing.TB, texts map[string]string) string {
 		if target, isLink := strings.CutPrefix(texts[name], "->"); isLink {
 			err = os.Symlink(target, path)
 		} else {
-			err = os.WriteFile(path, []byte(texts[name]), 0o644)
+			err = errors.Join(os.WriteFile(path, []byte(texts[name]), 0o644), os.Chmod(path, 0o644)) // whatever the umask
 		}
 		if err != nil {
 			t.Fatal(err)
