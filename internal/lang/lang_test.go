@@ -222,7 +222,7 @@ func TestHints(t *testing.T) {
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	reason := errors.New("interrupted by the user")
-	time.AfterFunc(20*time.Millisecond, func() { cancel(reason) })
+	time.AfterFunc(200*time.Millisecond, func() { cancel(reason) }) // it is in the loop by then
 	p := source.OpenScript("x.star", "def run(plan):\n    for i in range(1000000000):\n        pass\n")
 	_, err := testHost.Interpret(ctx, lang.Request{Package: p, StepLimit: 1 << 60})
 	f := fault.From(err, "")

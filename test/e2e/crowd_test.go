@@ -12,7 +12,7 @@ func TestAllTalkToAll(t *testing.T) {
 	w := newLinkWorld(t)
 	w.ok("run", w.script(fmt.Sprintf(`
 def run(plan):
-    plan.add_services({"s{}".format(i): ServiceConfig("links", cmd = ["serve"]) for i in range(%d)})
+    plan.add_services({"s{}".format(i): ServiceConfig("links", cmd = ["serve"], ports = {"tell": PortSpec(7001)}) for i in range(%d)})
 `, services)), "--enclave", "q", "--show-enclave-inspect=false")
 	greet := []string{"greet"}
 	for i := range services {

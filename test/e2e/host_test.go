@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
 )
@@ -89,11 +92,17 @@ func mounts(t *testing.T) []string {
 	var out []string
 	for _, line := range strings.Split(read(t, "/proc/self/mountinfo"), "\n") {
 		if fields := strings.Fields(line); len(fields) > 5 {
-			out = append(out, fields[3]+" on "+fields[4]) // ids differ from run to run
+			if point := fields[4]; !theirs.MatchString(point) {
+				out = append(out, fields[3]+" on "+point) // ids differ from run to run
+			}
 		}
 	}
 	return out
 }
+
+// theirs are the places where others mount on a machine that is in use: who logs
+// in, services that start by a timer, container engines.
+var theirs = regexp.MustCompile(`^(/run/(user|credentials|systemd|docker|containerd|snapd)|/var/lib/(docker|containerd|containers)|/snap|/media|/proc/sys/fs/binfmt_misc)(/|$)`)
 
 func links(t *testing.T) []string {
 	all, err := netspace.Whole(netlink.LinkList)
@@ -108,9 +117,12 @@ func links(t *testing.T) []string {
 	return out
 }
 
-// foreign says that a link belongs to a Docker Engine on the same machine.
+// foreign says that a link belongs to a Docker Engine, a virtual machine or a VPN
+// on the same machine.
 func foreign(name string) bool {
-	return name == "docker0" || strings.HasPrefix(name, "veth")
+	return name == "docker0" || slices.ContainsFunc([]string{"veth", "br-", "virbr", "vnet", "tap", "tun", "wg"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }
 
 func routes(t *testing.T) []string {
@@ -120,6 +132,9 @@ func routes(t *testing.T) []string {
 	for _, route := range all {
 		link := strconv.Itoa(route.LinkIndex)
 		if l, err := netlink.LinkByIndex(route.LinkIndex); err == nil {
+			if foreign(l.Attrs().Name) {
+				continue
+			}
 			link = l.Attrs().Name // numbers differ from run to run
 		}
 		out = append(out, fmt.Sprintf("%v via %v on %s", route.Dst, route.Gw, link))
@@ -127,6 +142,8 @@ func routes(t *testing.T) []string {
 	return out
 }
 
+// tables lists our tables, and our rules in every chain: others may change theirs
+// at any time. Ours have a name or a comment that says so.
 func tables(t *testing.T) []string {
 	conn, err := nftables.New()
 	must(t, err)
@@ -134,14 +151,23 @@ func tables(t *testing.T) []string {
 	must(t, err)
 	var out []string
 	for _, table := range all {
-		out = append(out, fmt.Sprintf("%d %s", table.Family, table.Name))
+		if strings.HasPrefix(table.Name, "lepto") {
+			out = append(out, fmt.Sprintf("%d %s", table.Family, table.Name))
+		}
 	}
 	chains, err := conn.ListChains()
 	must(t, err)
 	for _, chain := range chains {
 		rules, err := conn.GetRules(chain.Table, chain)
+		if errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+			continue
+		}
 		must(t, err)
-		out = append(out, fmt.Sprintf("%s/%s: %d rules", chain.Table.Name, chain.Name, len(rules)))
+		if ours := slices.DeleteFunc(rules, func(r *nftables.Rule) bool {
+			return !strings.HasPrefix(chain.Table.Name, "lepto") && !bytes.Contains(r.UserData, []byte("lepto"))
+		}); len(ours) > 0 {
+			out = append(out, fmt.Sprintf("%s/%s: %d rules", chain.Table.Name, chain.Name, len(ours)))
+		}
 	}
 	return out
 }

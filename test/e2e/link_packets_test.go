@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -25,6 +26,19 @@ func (w *world) arrived(enclave, service string) []float64 {
 	return out
 }
 
+// arrive waits until n packets have arrived.
+func (w *world) arrive(enclave, service string, n int) (took []float64) {
+	w.t.Helper()
+	eventually(w.t, fmt.Sprintf("%d packets arrive at %s", n, service), func() bool {
+		took = w.arrived(enclave, service)
+		return len(took) >= n
+	})
+	if len(took) > n {
+		w.t.Errorf("%d packets have arrived at %s, where %d were sent", len(took), service, n)
+	}
+	return took
+}
+
 // What goes to several at once goes to each by the rule for the two.
 func TestCastsFollowTheRules(t *testing.T) {
 	w := newLinkWorld(t)
@@ -40,23 +54,23 @@ func TestCastsFollowTheRules(t *testing.T) {
 		}
 		w.ok("link", "set", "q", "one", "two", "--block")
 		send()
-		for service, n := range map[string]int{"b": 0, "c": 50, "d": 50} {
-			if got := len(w.arrived("q", service)); got != n {
-				t.Errorf("%s, b is blocked: %d of 50 packets come to %s", to, got, service)
-			}
+		w.arrive("q", "c", 50)
+		w.arrive("q", "d", 50)
+		if got := len(w.arrived("q", "b")); got != 0 {
+			t.Errorf("%s, b is blocked: %d of 50 packets come to it", to, got)
 		}
 		w.ok("link", "set", "q", "one", "two", "--delay", "100ms")
 		send()
-		if x := w.arrived("q", "b"); len(x) != 50 || least(x) < 99.9 { // the relay's clock ticks every 0.066 ms
-			t.Errorf("%s, b is 100 ms away: %d of 50 packets, the fastest in %.1f ms", to, len(x), least(x))
+		if x := w.arrive("q", "b", 50); least(x) < 99.9 { // the relay's clock ticks every 0.066 ms
+			t.Errorf("%s, b is 100 ms away: the fastest packet took %.1f ms", to, least(x))
 		}
-		if x := w.arrived("q", "c"); len(x) != 50 || least(x) > late(50) {
-			t.Errorf("%s: %d of 50 packets come to c, the fastest in %.1f ms", to, len(x), least(x))
+		if x := w.arrive("q", "c", 50); least(x) > late(50) {
+			t.Errorf("%s: the fastest packet to c took %.1f ms", to, least(x))
 		}
 		w.ok("link", "heal", "q")
 		send()
-		if x := w.arrived("q", "b"); len(x) != 50 || least(x) > late(50) {
-			t.Errorf("%s, healed: %d of 50 packets, the fastest in %.1f ms", to, len(x), least(x))
+		if x := w.arrive("q", "b", 50); least(x) > late(50) {
+			t.Errorf("%s, healed: the fastest packet took %.1f ms", to, least(x))
 		}
 	}
 }
@@ -66,10 +80,12 @@ func TestLargeDatagramsAreShaped(t *testing.T) {
 	w := newLinkWorld(t)
 	w.ok("run", w.script(quartet), "--enclave", "q", "--show-enclave-inspect=false")
 	w.ok("link", "set", "q", "one", "two", "--delay", "30ms")
-	// With pauses: a socket has room for three of these.
-	w.lab("q", "a", "send", "b", "50", bounds.Wide(5*time.Millisecond).String(), "60000")
-	if x := w.arrived("q", "b"); len(x) != 50 || least(x) < 29.9 {
-		t.Errorf("%d of 50 datagrams, the fastest in %.1f ms", len(x), least(x))
+	// With pauses: a socket has room for three of these, and drops more where its reader
+	// has to wait for a processor. Each is 41 packets: were some of these lost, few would be whole.
+	w.lab("q", "a", "send", "b", "50", bounds.Wide(10*time.Millisecond).String(), "60000")
+	eventually(t, "most of 50 datagrams arrive", func() bool { return len(w.arrived("q", "b")) > 25 })
+	if x := w.arrived("q", "b"); least(x) < 29.9 {
+		t.Errorf("the fastest datagram took %.1f ms", least(x))
 	}
 }
 

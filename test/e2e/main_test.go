@@ -128,7 +128,7 @@ func (w *world) close() {
 func (w *world) sameHost() {
 	w.t.Helper()
 	var difference string
-	for deadline := time.Now().Add(bounds.Wide(5 * time.Second)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(bounds.Wide(20 * time.Second)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if difference = w.before.diff(takeSnapshot(w.t), w.home); difference == "" {
 			return
 		}
@@ -158,7 +158,7 @@ func (w *world) run(args ...string) result {
 
 func (w *world) finish(command *exec.Cmd) result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), bounds.Wide(2*time.Minute))
+	ctx, cancel := context.WithTimeout(context.Background(), bounds.Wide(4*time.Minute))
 	defer cancel()
 	bounded := exec.CommandContext(ctx, command.Path, command.Args[1:]...)
 	bounded.Dir, bounded.Env, bounded.Stdin = command.Dir, command.Env, command.Stdin
@@ -284,7 +284,7 @@ func (w *world) enginePID() int {
 
 // get fetches a URL from the host.
 func get(url string) (string, error) {
-	client := http.Client{Timeout: bounds.Wide(10 * time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: bounds.Wide(30 * time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err
@@ -306,11 +306,11 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// eventually polls until the check holds, for at most ten seconds of a plain
-// machine.
+// eventually polls until the check holds, for at most half a minute of a plain
+// machine: it may be busy.
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(bounds.Wide(10 * time.Second)); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(bounds.Wide(30 * time.Second)); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if check() {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/api/view"
+	"github.com/lepto-dev/lepto/internal/backend/backendtest/bounds"
 	"github.com/lepto-dev/lepto/internal/run"
 )
 
@@ -198,7 +199,7 @@ func (w *world) cancelled(step string, begun func() bool) {
 	began := time.Now()
 	must(w.t, interrupt(command))
 	_ = command.Wait() // its code is checked below
-	if code := command.ProcessState.ExitCode(); code != 130 || time.Since(began) > 10*time.Second {
+	if code := command.ProcessState.ExitCode(); code != 130 || time.Since(began) > bounds.Wide(30*time.Second) {
 		w.t.Errorf("exit %d after %v", code, time.Since(began))
 	}
 	for _, s := range w.inspect("e").Services {

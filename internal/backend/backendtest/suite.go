@@ -39,7 +39,7 @@ type Fixture struct {
 // The bounds of the suite. They are wide: a loaded machine is no failure.
 var (
 	bound = bounds.Wide(60 * time.Second) // of any wait
-	soon  = bounds.Wide(3 * time.Second)  // within which a cancelled call returns
+	soon  = bounds.Wide(10 * time.Second) // within which a cancelled call returns
 )
 
 // rule is one sentence of the contract.

@@ -38,7 +38,7 @@ func dialAndAsk(ctx context.Context, e backend.Enclave, name backend.ServiceName
 		return "", err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(bounds.Wide(2 * time.Second))); err != nil {
+	if err := c.SetDeadline(time.Now().Add(bounds.Wide(10 * time.Second))); err != nil {
 		return "", err
 	}
 	return probe.Exchange(c, string(proto), message)

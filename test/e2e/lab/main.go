@@ -61,7 +61,11 @@ func serve(ports []string) {
 	})
 	reflections()
 	for _, port := range ports {
-		go echoUDP(port)
+		conn, err := net.ListenPacket("udp", ":"+port)
+		if err != nil {
+			die(1, "%v", err)
+		}
+		go echoUDP(conn)
 		listener, err := net.Listen("tcp", ":"+port)
 		if err != nil {
 			die(1, "%v", err)
@@ -82,11 +86,7 @@ func late(args []string) {
 	serve(args[1:])
 }
 
-func echoUDP(port string) {
-	conn, err := net.ListenPacket("udp", ":"+port)
-	if err != nil {
-		die(1, "%v", err)
-	}
+func echoUDP(conn net.PacketConn) {
 	buffer := make([]byte, 2048)
 	for {
 		n, from, err := conn.ReadFrom(buffer)

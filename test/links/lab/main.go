@@ -83,9 +83,9 @@ func serve([]string) {
 	check(joined(udp))
 	go got.collect(udp)
 	go echoUDP(listenUDP(7003))
-	go accept(7002, swallow)
-	go accept(7004, func(c net.Conn) { _, _ = io.Copy(c, c) })
-	go accept(7001, got.tell)
+	accept(7002, swallow)
+	accept(7004, func(c net.Conn) { _, _ = io.Copy(c, c) })
+	accept(7001, got.tell) // the last: it is what a run waits for
 	fmt.Println("serving")
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
@@ -99,6 +99,7 @@ func listenUDP(port int) *net.UDPConn {
 	return conn
 }
 
+// accept listens, and serves who connects meanwhile.
 func accept(port int, handle func(net.Conn)) {
 	var config net.ListenConfig
 	if port == 7002 {
@@ -106,14 +107,16 @@ func accept(port int, handle func(net.Conn)) {
 	}
 	l, err := config.Listen(context.Background(), "tcp4", fmt.Sprint(":", port))
 	check(err)
-	for {
-		conn, err := l.Accept()
-		check(err)
-		go func() {
-			defer conn.Close()
-			handle(conn)
-		}()
-	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			check(err)
+			go func() {
+				defer conn.Close()
+				handle(conn)
+			}()
+		}
+	}()
 }
 
 func echoUDP(conn *net.UDPConn) {
