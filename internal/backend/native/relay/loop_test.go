@@ -171,7 +171,7 @@ func TestLoopGivesASign(t *testing.T) {
 }
 
 func TestLoopDelaysAndBlocks(t *testing.T) {
-	const delay = 40 * time.Millisecond
+	const delay = 400 * time.Millisecond // what is sent just after it comes first, also on a busy machine
 	topology := link.Topology{}.Set(link.Pair{"a", "b"}, link.Forward, link.Connection{Delay: link.Delay{Mean: delay}}).
 		Set(link.Pair{"a", "b"}, link.Backward, link.Blocked)
 	onBench(t, topology, func(b *bench) {
