@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -98,5 +99,17 @@ func TestLoadArgs(t *testing.T) {
 				t.Errorf("talk: %q", talk.String())
 			}
 		})
+	}
+}
+
+// TestNamed: one of several names is told with its error, unless that has it.
+func TestNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		`service "a" does not exist`: `service "a" does not exist`,
+		"the engine is busy":         "a: the engine is busy", // an "a" is in many a word
+	} {
+		if got := named("a", errors.New(text)).Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

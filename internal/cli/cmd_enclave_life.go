@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -55,12 +54,4 @@ func (d *deps) each(ctx context.Context, enclaves []string, do func(*client.Clie
 			return nil
 		})
 	})
-}
-
-// named says which of several things an error is about, where it does not say.
-func named(what string, err error) error {
-	if mentions(err, what) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -30,4 +32,11 @@ func distinct(names []string) []string {
 	return out
 }
 
-func mentions(err error, what string) bool { return strings.Contains(err.Error(), what) }
+// named says which of several things an error is about, where it does not say:
+// errors quote the names that users gave.
+func named(what string, err error) error {
+	if strings.Contains(err.Error(), strconv.Quote(what)) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

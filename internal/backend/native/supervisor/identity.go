@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -33,19 +34,27 @@ func identify(root, spec string) (identity, error) {
 	defer group.Close()
 	found, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
 	if err != nil {
-		name, groupName, _ := strings.Cut(spec, ":")
-		what := "user \"" + name + "\""
-		if strings.Contains(err.Error(), "group") {
-			what = "group \"" + groupName + "\""
-		}
-		f := fault.New(supervise.CodeUser, "%s is not known in the image", what)
-		f.Cause = err
-		return identity{}, f.WithHint("names are looked up in the image's /etc/passwd and /etc/group; a number needs no entry")
+		return identity{}, unidentified(spec, err)
 	}
 	// The primary group is a supplementary one too: without it, a process that
 	// changes its primary group could shed what "others but this group" denies.
 	groups := slices.DeleteFunc(found.Sgids, func(g int) bool { return g == found.Gid })
 	return identity{found.Uid, found.Gid, append([]int{found.Gid}, groups...), found.Home}, nil
+}
+
+// unidentified tells why a user could not be looked up.
+func unidentified(spec string, err error) error {
+	if errors.Is(err, user.ErrRange) {
+		return fault.New(supervise.CodeUser, "user %q: %w", spec, err)
+	}
+	name, group, _ := strings.Cut(spec, ":")
+	what := fmt.Sprintf("user %q", name)
+	if errors.Is(err, user.ErrNoGroupEntries) {
+		what = fmt.Sprintf("group %q", group)
+	}
+	f := fault.New(supervise.CodeUser, "%s is not known in the image", what)
+	f.Cause = err
+	return f.WithHint("names are looked up in the image's /etc/passwd and /etc/group; a number needs no entry")
 }
 
 // openIn opens a file of a root for reading, following symlinks inside the
