@@ -115,21 +115,13 @@ func addVerbosity(cmd *cobra.Command, verbosity *string) {
 }
 
 func (o *runOptions) run(ctx context.Context, d *deps, targetText, argsText string) error {
-	verbosity, err := ui.ParseVerbosity(o.verbosity)
+	verbosity, err := o.check()
 	if err != nil {
-		return usagef("--verbosity: %v", err)
-	}
-	for _, flag := range o.experimental {
-		if flag != run.NoCaching {
-			return usagef("--experimental: %q is not known; there is %s", flag, run.NoCaching)
-		}
+		return err
 	}
 	what, argsJSON, err := o.load(ctx, d, targetText, argsText)
 	if err != nil {
 		return err
-	}
-	if o.pull && !o.dependencies {
-		return usagef("--pull is for --dependencies")
 	}
 	if o.dependencies {
 		return o.showDependencies(ctx, d, what, argsJSON)
@@ -162,6 +154,23 @@ func (o *runOptions) run(ctx context.Context, d *deps, targetText, argsText stri
 		}
 		return err
 	})
+}
+
+// check refuses flags that make no sense, and gives the verbosity.
+func (o *runOptions) check() (ui.Verbosity, error) {
+	for _, flag := range o.experimental {
+		if flag != run.NoCaching {
+			return "", usagef("--experimental: %q is not known; there is %s", flag, run.NoCaching)
+		}
+	}
+	if o.pull && !o.dependencies {
+		return "", usagef("--pull is for --dependencies")
+	}
+	verbosity, err := ui.ParseVerbosity(o.verbosity)
+	if err != nil {
+		return "", usagef("--verbosity: %v", err)
+	}
+	return verbosity, nil
 }
 
 // findEnclave gives the enclave to run in, and whether it was made for that.

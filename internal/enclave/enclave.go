@@ -113,6 +113,9 @@ func (e *Enclave) bind(ctx context.Context) (context.Context, func()) {
 	}
 }
 
+// codeGone is the fault of what the state knows and the backend holds no more.
+const codeGone = "E0346"
+
 // open gives the backend's handle, taking it up where that failed before.
 func (e *Enclave) open(ctx context.Context) (backend.Enclave, error) {
 	e.mu.Lock()
@@ -130,7 +133,7 @@ func (e *Enclave) open(ctx context.Context) (backend.Enclave, error) {
 		e.mu.Lock()
 		e.lost = true
 		e.mu.Unlock()
-		return nil, fault.New("E0346", "nothing is left of enclave %q on the %s backend", row.Name, e.m.backend.Name()).
+		return nil, fault.New(codeGone, "nothing is left of enclave %q on the %s backend", row.Name, e.m.backend.Name()).
 			WithHint("remove it and make it anew: lepto enclave rm -f %s", row.Name)
 	}
 	if err != nil {

@@ -113,24 +113,17 @@ func (e *Enclave) reconcile(ctx context.Context, held bool, r *reporter) {
 	row := e.row()
 	what := fmt.Sprintf("enclave %q", row.Name)
 	if row.Phase != phaseDone {
-		if held {
-			if err := e.m.wipe(ctx, row); err != nil {
-				r.problem(what, err)
-				return
-			}
-		}
-		if err := e.m.store.deleteEnclave("enclave swept", row.UUID); err != nil {
+		if err := e.sweep(ctx, row, held); err != nil {
 			r.problem(what, err)
 			return
 		}
-		e.m.forget(e)
 		r.note(&r.r.Removed, "%s", what)
 		return
 	}
 	handle, err := e.open(ctx)
 	var f *fault.Fault
 	switch {
-	case errors.As(err, &f) && f.Code == "E0346":
+	case errors.As(err, &f) && f.Code == codeGone:
 		r.note(&r.r.Lost, "%s", what)
 		return
 	case err != nil:
@@ -157,6 +150,20 @@ func (e *Enclave) reconcile(ctx context.Context, held bool, r *reporter) {
 		r.problem(what, err)
 	}
 	r.note(&r.r.Adopted, "%s", row.Name)
+}
+
+// sweep removes an enclave that was never complete, or whose removal had begun.
+func (e *Enclave) sweep(ctx context.Context, row enclaveRow, held bool) error {
+	if held {
+		if err := e.m.wipe(ctx, row); err != nil {
+			return err
+		}
+	}
+	if err := e.m.store.deleteEnclave("enclave swept", row.UUID); err != nil {
+		return err
+	}
+	e.m.forget(e)
+	return nil
 }
 
 // reconcileServices does the services of an enclave, each on its own.
@@ -231,7 +238,7 @@ func (e *Enclave) reconcileService(ctx context.Context, handle backend.Enclave, 
 	r.note(&r.r.Lost, "%s", e.label(row.Name))
 	lost := *row
 	lost.Failure = &Failure{
-		Code: "E0346", At: e.m.deps.Now().UTC(),
+		Code: codeGone, At: e.m.deps.Now().UTC(),
 		Summary: fmt.Sprintf("service %q is gone from the %s backend", row.Name, e.m.backend.Name()),
 		Hint:    "start it anew from its config: lepto service start " + e.Name() + " " + row.Name,
 	}

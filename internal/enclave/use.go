@@ -153,6 +153,10 @@ func (e *Enclave) CopyIn(ctx context.Context, identifier, dir string, tar io.Rea
 	return nil
 }
 
+// codeImage is the fault of an image that could not be made available, where the
+// reason has no code of its own.
+const codeImage = "E0352"
+
 // EnsureImage makes an image available to services: pulled, or built where it
 // says how. E0350 and E0351 if the backend can do neither, E0352 if it failed.
 func (e *Enclave) EnsureImage(ctx context.Context, image Image, policy backend.PullPolicy, progress backend.ProgressFunc) (backend.ImageInfo, error) {
@@ -190,8 +194,8 @@ func (m *Manager) ensureImage(ctx context.Context, image Image, policy backend.P
 	if err == nil {
 		return info, nil
 	}
-	f := *fault.From(err, "E0352")
-	if f.Code == "E0352" {
+	f := *fault.From(err, codeImage)
+	if f.Code == codeImage { // no room below has said which image it is
 		f.Summary = fmt.Sprintf("image %q: %s", image.Ref, f.Summary)
 	}
 	return info, &f

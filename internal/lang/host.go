@@ -1,11 +1,13 @@
 package lang
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -105,6 +107,14 @@ type Request struct {
 	TimeLimit       time.Duration // DefaultTimeLimit if 0
 }
 
+func (r Request) withDefaults() Request {
+	r.MainFunction = cmp.Or(r.MainFunction, defaultMain)
+	r.StepLimit = cmp.Or(r.StepLimit, DefaultStepLimit)
+	r.MemoryLimit = cmp.Or(r.MemoryLimit, DefaultMemoryLimit)
+	r.TimeLimit = cmp.Or(r.TimeLimit, DefaultTimeLimit)
+	return r
+}
+
 // Interpret runs the script and gives its plan. Nothing but the script's own
 // code is executed. It ends early with the context. Errors are faults with the
 // user's frames, or several of them joined.
@@ -159,7 +169,7 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 		return nil, errors.New("interpret: no package")
 	}
 	in := &interpretation{
-		ctx: ctx, host: h, req: req, enclave: req.Enclave,
+		ctx: ctx, host: h, req: req.withDefaults(), enclave: req.Enclave,
 		returned:   map[plan.StepID]string{},
 		serviceIDs: map[string]string{},
 		artifacts:  map[string]bool{},
@@ -167,18 +177,6 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 		memory:     map[string]map[string]starlark.Value{},
 		modules:    map[string]*module{},
 		files:      map[string]source.File{},
-	}
-	if in.req.MainFunction == "" {
-		in.req.MainFunction = defaultMain
-	}
-	if in.req.StepLimit == 0 {
-		in.req.StepLimit = DefaultStepLimit
-	}
-	if in.req.MemoryLimit == 0 {
-		in.req.MemoryLimit = DefaultMemoryLimit
-	}
-	if in.req.TimeLimit == 0 {
-		in.req.TimeLimit = DefaultTimeLimit
 	}
 	if in.enclave == nil {
 		in.enclave = emptyEnclave{in}
@@ -189,10 +187,7 @@ func newInterpretation(ctx context.Context, h *Host, req Request) (*interpretati
 		Print: func(*starlark.Thread, string) {},
 	}
 	in.thread.SetLocal(threadKey, in)
-	in.globals = starlark.StringDict{}
-	for name, value := range h.predeclared {
-		in.globals[name] = value
-	}
+	in.globals = maps.Clone(h.predeclared)
 	uuid := ""
 	if named, ok := in.enclave.(IdentifiedView); ok {
 		uuid = named.EnclaveUUID()

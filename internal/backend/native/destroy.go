@@ -16,6 +16,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/network"
 	"github.com/lepto-dev/lepto/internal/backend/native/shape"
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -61,7 +62,7 @@ func (e *Enclave) doom() error {
 		return nil
 	}
 	e.doc.Doomed = true
-	if err := writeJSON(filepath.Join(e.dir, enclaveFile), e.doc); err != nil {
+	if err := supervise.WriteJSON(filepath.Join(e.dir, enclaveFile), e.doc); err != nil {
 		// A full disk must not keep enclaves from being destroyed.
 		e.b.log.Warn("the end of the enclave is not recorded", "enclave", e.id.Short(), "err", err)
 	}

@@ -200,7 +200,7 @@ func (e *Enclave) editAddresses(edit func(map[backend.ServiceName]netip.Addr)) e
 		doc.Addresses = map[backend.ServiceName]netip.Addr{}
 	}
 	edit(doc.Addresses)
-	if err := writeJSON(filepath.Join(e.dir, enclaveFile), doc); err != nil {
+	if err := supervise.WriteJSON(filepath.Join(e.dir, enclaveFile), doc); err != nil {
 		return err
 	}
 	e.doc = doc

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
 // TestHomeWithAnyName: what is in a home is found, whatever the home is called.
@@ -36,7 +37,7 @@ func write(t *testing.T, file string, doc any) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeJSON(file, doc); err != nil {
+	if err := supervise.WriteJSON(file, doc); err != nil {
 		t.Fatal(err)
 	}
 }

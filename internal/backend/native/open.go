@@ -109,7 +109,7 @@ func (b *Backend) choose(spec backend.EnclaveSpec, refused []netip.Prefix) (encl
 		return enclaveDoc{}, err
 	}
 	doc := enclaveDoc{Spec: spec, Subnet: subnet}
-	return doc, writeJSON(filepath.Join(b.dir(spec.ID), enclaveFile), doc)
+	return doc, supervise.WriteJSON(filepath.Join(b.dir(spec.ID), enclaveFile), doc)
 }
 
 // takenSubnets reads the subnets of all other enclaves, suspended ones too.

@@ -55,21 +55,7 @@ type serviceDoc struct {
 	Resume bool `json:"resume,omitempty"`
 }
 
-// writeJSON replaces a file in one step, so that a reader after a crash sees
-// the old text or the new one.
-func writeJSON(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return err
-	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
-
-// readJSON reads a file that writeJSON wrote. fs.ErrNotExist if there is none.
+// readJSON reads a file that supervise.WriteJSON wrote. fs.ErrNotExist if there is none.
 func readJSON(path string, v any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

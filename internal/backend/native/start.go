@@ -127,7 +127,7 @@ func (e *Enclave) record(s *service) error {
 	return s.save()
 }
 
-func (s *service) save() error { return writeJSON(filepath.Join(s.dir, serviceFile), s.doc) }
+func (s *service) save() error { return supervise.WriteJSON(filepath.Join(s.dir, serviceFile), s.doc) }
 
 // attach makes the service's network namespace and, meanwhile, its name and its
 // published ports known.

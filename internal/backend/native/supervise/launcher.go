@@ -51,7 +51,7 @@ func (l Launcher) Start(ctx context.Context, spec Spec) (*Handle, error) {
 	if err := os.MkdirAll(filepath.Join(spec.Dir, dirLog), 0o700); err != nil {
 		return nil, err
 	}
-	if err := writeJSON(filepath.Join(spec.Dir, fileSpec), spec); err != nil {
+	if err := WriteJSON(filepath.Join(spec.Dir, fileSpec), spec); err != nil {
 		return nil, err
 	}
 	ready, err := l.spawn(ctx, startPatience, spec.Dir, "run")

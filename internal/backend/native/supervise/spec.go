@@ -132,18 +132,20 @@ const (
 // ReadSpec reads a container's spec.json.
 func ReadSpec(dir string) (Spec, error) {
 	var s Spec
-	return s, readJSON(filepath.Join(dir, fileSpec), &s)
+	err := readJSON(filepath.Join(dir, fileSpec), &s)
+	return s, err
 }
 
 // ReadState reads a container's state.json. fault.ErrNotFound if there is none.
 func ReadState(dir string) (State, error) {
 	var s State
-	return s, readJSON(filepath.Join(dir, fileState), &s)
+	err := readJSON(filepath.Join(dir, fileState), &s)
+	return s, err
 }
 
 // WriteState replaces a container's state.json.
 func WriteState(dir string, s State) error {
-	return writeJSON(filepath.Join(dir, fileState), s)
+	return WriteJSON(filepath.Join(dir, fileState), s)
 }
 
 func readJSON(path string, v any) error {
@@ -160,9 +162,9 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// writeJSON replaces a file in one step, so that a reader sees the old text or
-// the new one.
-func writeJSON(path string, v any) error {
+// WriteJSON replaces a file in one step, so that a reader, also one after a crash,
+// sees the old text or the new one.
+func WriteJSON(path string, v any) error {
 	data, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
