@@ -121,7 +121,7 @@ func checkKernel() Check {
 
 func tooOld(release string) bool {
 	var major, minor, leastMajor, leastMinor int
-	fmt.Sscanf(minKernel, "%d.%d", &leastMajor, &leastMinor)
+	_, _ = fmt.Sscanf(minKernel, "%d.%d", &leastMajor, &leastMinor)
 	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
 	return n != 2 || major < leastMajor || major == leastMajor && minor < leastMinor
 }
