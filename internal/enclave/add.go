@@ -27,6 +27,10 @@ type AddOptions struct {
 	// Parallelism is how many services of AddServices are worked on together;
 	// DefaultParallelism if it is less than 1.
 	Parallelism int
+	// Passing says that it is to be removed soon, as the container of a task is. That
+	// it is there is not written down then, unless it changes: after a crash
+	// it is removed. Each write that is spared is a wait for the disk.
+	Passing bool
 }
 
 // DefaultParallelism is how many services of a batch are worked on together
@@ -114,7 +118,7 @@ func (e *Enclave) add(ctx context.Context, configs []NamedConfig, opts AddOption
 	} else {
 		e.work(ctx, handle, additions, opts, batch)
 	}
-	if err := e.conclude(ctx, handle, additions, batch); err != nil {
+	if err := e.conclude(ctx, handle, additions, opts, batch); err != nil {
 		return nil, errors.Join(err, e.reshapeAfter(ctx))
 	}
 	out := make([]*Service, len(additions))
@@ -214,7 +218,6 @@ func (e *Enclave) guarded(service string, do func() error) (err error) {
 
 // bring makes one service run, with its ports open.
 func (e *Enclave) bring(ctx context.Context, handle backend.Enclave, a *addition, opts AddOptions) error {
-	name := backend.ServiceName(a.row.Name)
 	if ctx.Err() != nil {
 		a.intact = a.old
 		return e.cancelled(ctx, a.row.Name)
@@ -224,21 +227,34 @@ func (e *Enclave) bring(ctx context.Context, handle backend.Enclave, a *addition
 			return e.startFault(ctx, handle, a.row, err)
 		}
 	}
-	address, err := handle.Reserve(ctx, name)
+	reserve := func() error { return e.reserve(ctx, handle, a) }
+	start := func() error { return handle.Start(ctx, e.spec(a.row)) }
+	steps := []func() error{reserve, start}
+	if a.row.Config.Task && !usesAddress(a.row.Config) {
+		steps = []func() error{start, reserve} // it may get that of an earlier task: backend.Warmer
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return e.startFault(ctx, handle, a.row, err)
+		}
+	}
+	return e.awaitPorts(ctx, handle, a.row, opts)
+}
+
+// reserve enters a service's address in its row.
+func (e *Enclave) reserve(ctx context.Context, handle backend.Enclave, a *addition) error {
+	address, err := handle.Reserve(ctx, backend.ServiceName(a.row.Name))
 	if err != nil {
-		return e.startFault(ctx, handle, a.row, fmt.Errorf("address: %w", err))
+		return fmt.Errorf("address: %w", err)
 	}
 	addressed := *a.row
 	addressed.Address = address
 	a.row = &addressed
 	e.show(a.row)
-	if err := handle.Start(ctx, e.spec(a.row)); err != nil {
-		return e.startFault(ctx, handle, a.row, err)
-	}
-	return e.awaitPorts(ctx, handle, a.row, opts)
+	return nil
 }
 
-// show makes a row visible here before its transaction: it only gains what is
+// show makes a row visible here without a transaction: it only gains what is
 // known anew, such as the address that readiness checks need.
 func (e *Enclave) show(row *serviceRow) {
 	e.mu.Lock()
@@ -276,8 +292,12 @@ func (e *Enclave) clear(ctx context.Context, handle backend.Enclave, a *addition
 
 // conclude writes what became of the services, in one transaction, after
 // removing those that may not stay.
-func (e *Enclave) conclude(ctx context.Context, handle backend.Enclave, additions []*addition, batch bool) error {
+func (e *Enclave) conclude(ctx context.Context, handle backend.Enclave, additions []*addition, opts AddOptions, batch bool) error {
 	failed := slices.DeleteFunc(slices.Clone(additions), func(a *addition) bool { return a.err == nil })
+	if len(failed) == 0 && opts.Passing && !slices.ContainsFunc(additions, func(a *addition) bool { return a.old }) {
+		e.pass(additions)
+		return nil
+	}
 	undoNew := len(failed) > 0 && (batch || ctx.Err() != nil)
 	undo, cancel := lastWill(ctx)
 	defer cancel()
@@ -304,6 +324,15 @@ func (e *Enclave) conclude(ctx context.Context, handle backend.Enclave, addition
 	}
 	e.m.collect()
 	return combine(failed, left, len(additions), undoNew && slices.ContainsFunc(additions, func(a *addition) bool { return !a.old }))
+}
+
+// pass makes services known here that the store knows as intended.
+func (e *Enclave) pass(additions []*addition) {
+	for _, a := range additions {
+		row := *a.row
+		row.Phase, row.passing = phaseDone, true
+		e.show(&row)
+	}
 }
 
 // settle enters a service that is there to stay, well or failed.

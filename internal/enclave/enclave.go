@@ -334,6 +334,13 @@ func (e *Enclave) serviceRows() []*serviceRow {
 
 // change writes rows of services, first to the store, then here.
 func (e *Enclave) change(point string, c change) error {
+	for i, row := range c.put {
+		if row.passing {
+			stays := *row
+			stays.passing = false
+			c.put[i], c.enter = &stays, append(c.enter, Identifier{UUID: row.UUID, Name: row.Name})
+		}
+	}
 	if err := e.m.store.changeServices(e.uuid, point, c); err != nil {
 		return fmt.Errorf("enclave %q: %w", e.Name(), err)
 	}

@@ -242,7 +242,7 @@ func TestCancelledReplacementKeepsTheOldService(t *testing.T) {
 	}
 	cancel(errors.New("interrupted"))
 	e.work(ctx, mustOpen(t, e), additions, AddOptions{}, false)
-	wantCode(t, e.conclude(ctx, mustOpen(t, e), additions, false), "E0337")
+	wantCode(t, e.conclude(ctx, mustOpen(t, e), additions, AddOptions{}, false), "E0337")
 	s, err := e.Inspect(t.Context(), "db")
 	if err != nil || s.UUID != old.UUID || s.Status != ServiceRunning || s.Config.Image.Ref != "pause" || s.Starting {
 		t.Errorf("the service is %+v, %v", s, err)

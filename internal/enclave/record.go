@@ -73,7 +73,9 @@ type serviceRow struct {
 	Subnetwork string `json:"subnetwork,omitempty"`
 	// Previous is what holds again after a crash while Phase is "replacing".
 	Previous *serviceRow `json:"previous,omitempty"`
-	Ran      bool        `json:"ran,omitempty"` // with Previous: its process was running
+	// passing: see AddOptions.Passing. The store has it as intended.
+	passing bool
+	Ran     bool `json:"ran,omitempty"` // with Previous: its process was running
 }
 
 // Failure tells why a service is not what was asked for. It is kept with the

@@ -146,7 +146,11 @@ func (e *Enclave) BeginRemoval(ctx context.Context, identifier string) (finish f
 	if err == nil {
 		removing := *row
 		removing.Phase = phaseRemoving
-		err = e.change("service removing", change{put: []*serviceRow{&removing}})
+		if row.passing { // after a crash it is removed as it is
+			e.show(&removing)
+		} else {
+			err = e.change("service removing", change{put: []*serviceRow{&removing}})
+		}
 	}
 	if err != nil {
 		release()
@@ -166,7 +170,11 @@ func (e *Enclave) remove(ctx context.Context, handle backend.Enclave, row *servi
 	if err := handle.Remove(ctx, backend.ServiceName(row.Name)); err != nil {
 		return fault.From(fmt.Errorf("remove service %q: %w", row.Name, err), "E0349")
 	}
-	if err := e.change("service removed", change{remove: []string{row.Name}}); err != nil {
+	gone := change{remove: []string{row.Name}}
+	if row.passing {
+		gone.enter = []Identifier{{UUID: row.UUID, Name: row.Name}}
+	}
+	if err := e.change("service removed", gone); err != nil {
 		return err
 	}
 	if len(row.Trees) > 0 {

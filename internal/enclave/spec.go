@@ -54,6 +54,12 @@ func (e *Enclave) spec(row *serviceRow) backend.ServiceSpec {
 	}
 }
 
+// usesAddress tells whether a config says something of its service's address.
+func usesAddress(cfg ServiceConfig) bool {
+	mentions := func(s string) bool { return cfg.IPPlaceholder != "" && strings.Contains(s, cfg.IPPlaceholder) }
+	return slices.ContainsFunc(slices.Concat(cfg.Entrypoint, cfg.Cmd, slices.Collect(maps.Values(cfg.Env))), mentions)
+}
+
 // mover gives a command that moves files and then becomes the command that
 // follows it. The paths are arguments of the shell's script, so that no quoting
 // is needed.

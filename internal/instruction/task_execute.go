@@ -35,7 +35,7 @@ func (t *task) Execute(ctx context.Context, x *plan.Execution) (plan.Outcome, er
 	config := t.what.Config
 	config.Env = r.env
 	config.Entrypoint = r.command(python) // what it is about, for those who look at it
-	service, err := x.Enclave.AddService(ctx, t.what.Name, config, enclave.AddOptions{Progress: x.Progress})
+	service, err := x.Enclave.AddService(ctx, t.what.Name, config, enclave.AddOptions{Progress: x.Progress, Passing: !x.KeepTasks})
 	if err != nil {
 		return plan.Outcome{}, err
 	}
