@@ -26,7 +26,11 @@ var packages = map[string]string{
 	"hundred.star": "def run(plan):\n    plan.add_services({\"s{}\".format(i): " + service + " for i in range(100)})\n",
 	"ten.star": "def run(plan):\n    plan.add_services({\"s{}\".format(i): " + service +
 		" for i in range(10)})\n",
+	"tasks.star": "def run(plan):\n    for i in range(20):\n        plan.run_sh(image = \"bench/lab\", run = \"echo {}\".format(i))\n",
 }
+
+// shell is a static program that is the image's /bin/sh, for tasks.
+const shell = "/bin/busybox"
 
 const service = `ServiceConfig(image = "bench/lab", cmd = ["serve", "8080"], ports = {"http": PortSpec(number = 8080)})`
 
@@ -51,7 +55,14 @@ func newLab(ctx context.Context, binary string) (*lab, error) {
 			return nil, err
 		}
 	}
-	dockerfile := "FROM scratch\nCOPY lab /lab\nENTRYPOINT [\"/lab\"]\n"
+	sh, err := os.ReadFile(shell)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sh"), sh, 0o755); err != nil {
+		return nil, err
+	}
+	dockerfile := "FROM scratch\nCOPY lab /lab\nCOPY sh /bin/sh\nENTRYPOINT [\"/lab\"]\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o644); err != nil {
 		return nil, err
 	}

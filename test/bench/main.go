@@ -98,6 +98,7 @@ func measurements(lab *lab, rival *docker) []measurement {
 		{"1 service, port open, new enclave", lab.runOf("one.star")},
 		{"10 services, ports open, new enclave", lab.runOf("ten.star")},
 		{hundred, lab.hundred},
+		{"20 run_sh, one after another, new enclave", lab.runOf("tasks.star")},
 		{"re-run, nothing changed", lab.rerun},
 		{"exec", lab.exec},
 		{"enclave rm, 10 services", lab.remove},
@@ -108,6 +109,7 @@ func measurements(lab *lab, rival *docker) []measurement {
 	return append(list,
 		measurement{"docker: run -d, port open", rival.runOne},
 		measurement{"docker: run -d ten times, ports open", rival.runTen},
+		measurement{"docker: run --rm twenty times", rival.runTwenty},
 		measurement{"docker: exec", rival.exec},
 		measurement{"docker: rm -f ten", rival.remove},
 	)
@@ -136,6 +138,7 @@ var rows = []row{
 	{name: "1 service, port open, new enclave", rival: "docker: run -d, port open", bar: 250 * time.Millisecond, ratio: 0.5},
 	{name: "10 services, ports open, new enclave", rival: "docker: run -d ten times, ports open", bar: 600 * time.Millisecond, ratio: 0.25},
 	{name: hundred, bar: 5 * time.Second},
+	{name: "20 run_sh, one after another, new enclave", rival: "docker: run --rm twenty times", ratio: 0.25},
 	{name: "re-run, nothing changed"},
 	{name: "exec", rival: "docker: exec", ratio: 1.0 / 3},
 	{name: "enclave rm, 10 services", rival: "docker: rm -f ten"},
