@@ -84,6 +84,22 @@ type Clearer interface {
 	Clear(context.Context, ServiceName) error
 }
 
+// A Warmer (an Enclave) lets services that hold (ServiceSpec.Hold), of which many
+// follow one another, use what was made for an earlier one.
+type Warmer interface {
+	// KeepWarm has the enclave keep, until release, the place of a service that
+	// holds and is removed, for the next. A service never meets anything of another
+	// that it could not have met without: files, processes, sockets, environment,
+	// limits are its own. Nothing that is kept is listed. Until the next Start, or
+	// release, the name of a removed service may still be known to others; and what
+	// holds has its address from Start, not from Reserve, unless Reserve came first.
+	// After a crash, whoever opens the enclave removes what was kept.
+	//
+	// release removes what is kept, and is called once. Several callers may want it
+	// kept warm: the last release counts.
+	KeepWarm() (release func(context.Context) error)
+}
+
 // A Shaper (an Enclave) makes the network between services as bad as asked for.
 type Shaper interface {
 	// Shape puts a table into force, in place of the one before, and returns

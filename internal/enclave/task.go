@@ -11,6 +11,24 @@ import (
 
 // This file is what the containers of tasks need on top of being services.
 
+// KeepWarm has the containers of tasks use what was made for earlier ones, where the
+// backend can, until release, which takes away what is kept.
+func (e *Enclave) KeepWarm(ctx context.Context) (release func()) {
+	handle, err := e.active(ctx)
+	warmer, ok := handle.(backend.Warmer)
+	if err != nil || !ok {
+		return func() {}
+	}
+	free := warmer.KeepWarm()
+	return func() {
+		ctx, cancel := lastWill(ctx)
+		defer cancel()
+		if err := free(ctx); err != nil {
+			e.m.deps.Logger.Error("what was kept for tasks is not removed completely", "enclave", e.uuid, "error", err)
+		}
+	}
+}
+
 // LogTo gives a writer into a service's log, for the output of a command that
 // Exec runs. Where the backend has no such thing, what is written is dropped.
 func (e *Enclave) LogTo(ctx context.Context, identifier string, stream backend.Stream) (io.WriteCloser, error) {

@@ -41,6 +41,9 @@ func (x *execution) execute(ctx context.Context) bool {
 	defer x.enclave.WatchFaults(func(f enclave.ScheduledFault) {
 		x.stream.emit(Event{Kind: KindFault, Fault: &Fault{Text: f.String(), Planned: f.At, Applied: f.Applied, Error: f.Error}})
 	})()
+	if x.tasks() > 1 {
+		defer x.enclave.KeepWarm(ctx)()
+	}
 	x.later.SetLimit(laterAtOnce)
 	done := x.perform(ctx, func(ctx context.Context, i int) bool {
 		return x.guardStep(i, func() bool { return x.turn(ctx, i, values) })
@@ -59,6 +62,16 @@ func (x *execution) execute(ctx context.Context) bool {
 	}
 	x.done.Output = output
 	return true
+}
+
+// tasks counts the steps that are tasks.
+func (x *execution) tasks() (n int) {
+	for _, step := range x.plan.Steps {
+		if _, is := step.(plan.Tasker); is {
+			n++
+		}
+	}
+	return n
 }
 
 // tellChanges tells what a run would do about each step.

@@ -44,16 +44,23 @@ def run(plan):
     plan.add_service("late", ServiceConfig(image = "lab", cmd = ["serve", "8080"], ports = {"http": PortSpec(number = 8080)}))
 `
 
+const tasking = `
+def run(plan):
+    for i in range(12):
+        plan.run_sh(image = "box", run = "echo {}".format(i))
+`
+
 func TestKillEngine(t *testing.T) {
 	w := newWorld(t)
+	w.box()
 	w.ok("run", w.script(steady), "--enclave", "steady")
 	pid, url := w.service("steady", "web").PID, w.url("steady", "web", "http")
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	script := w.script(growing)
+	scripts := []string{w.script(growing), w.script(tasking)}
 
 	for round := range rounds(t) {
 		name := fmt.Sprintf("round-%d", round)
-		running := w.command("run", script, "--enclave", name)
+		running := w.command("run", scripts[round%len(scripts)], "--enclave", name)
 		var output bytes.Buffer
 		running.Stdout, running.Stderr = &output, &output
 		must(t, running.Start())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lepto-dev/lepto/internal/backend"
@@ -118,6 +119,36 @@ var stopRules = []rule{
 		}
 		if code, _, _ := w.run("db", "read /tmp/note"); code == 0 {
 			w.Error("a new service sees the old one's file")
+		}
+	}},
+	{"kept warm, services that hold meet nothing of one another, and nothing is kept longer", nil, func(w *world) {
+		warmer, ok := w.enclave.(backend.Warmer)
+		if !ok {
+			w.Skip("no Warmer")
+		}
+		release := warmer.KeepWarm()
+		hold := func(s *backend.ServiceSpec) { s.Hold = true }
+		first := func(s *backend.ServiceSpec) { s.Hold, s.Env = true, map[string]string{"SECRET": "x"} }
+		w.start("first", "wait", first)
+		w.run("first", "write /tmp/note x")
+		w.must(w.enclave.Remove(w.ctx, "first"))
+		w.start("second", "wait", hold)
+		if code, _, _ := w.run("second", "read /tmp/note"); code == 0 {
+			w.Error("it sees an earlier one's file")
+		}
+		if _, out, _ := w.run("second", "env SECRET"); strings.Contains(out, "x") {
+			w.Errorf("it sees an earlier one's environment: %q", out)
+		}
+		w.must(w.enclave.Remove(w.ctx, "second"))
+		names, err := w.enclave.Services(w.ctx)
+		w.must(err)
+		if len(names) > 0 {
+			w.Errorf("listed: %v", names)
+		}
+		w.must(release(w.ctx))
+		w.start("third", "wait", hold)
+		if code, out, _ := w.run("third", "hostname"); code != 0 || out != "third" {
+			w.Errorf("code %d, %q", code, out)
 		}
 	}},
 	{"wait ends early with the context", nil, func(w *world) {

@@ -54,7 +54,7 @@ func (e *Enclave) Inspect(ctx context.Context, name backend.ServiceName) (backen
 // or, where that is missing, from its tables, which cost eight times as much.
 func (e *Enclave) listening(ctx context.Context, name backend.ServiceName, h *supervise.Handle) []backend.Listening {
 	if n := e.network(); n != nil {
-		if found, err := n.Listening(string(name)); err == nil {
+		if found, err := n.Listening(string(e.places.at(name))); err == nil {
 			return found
 		}
 	}

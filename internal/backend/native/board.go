@@ -181,7 +181,9 @@ func (b *board) hosts() map[string]netip.Addr {
 	defer b.e.mu.Unlock()
 	hosts := make(map[string]netip.Addr, len(b.e.doc.Addresses))
 	for name, ip := range b.e.doc.Addresses {
-		hosts[string(name)] = ip
+		if !isPlace(name) {
+			hosts[string(name)] = ip
+		}
 	}
 	return hosts
 }

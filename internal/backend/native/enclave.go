@@ -27,6 +27,7 @@ type Enclave struct {
 	subnet netip.Prefix
 	turns  backend.Turns[backend.ServiceName]
 	board  *board // names and published ports
+	places places
 
 	life context.Context // ends with close or Destroy, which its cause tells
 	end  context.CancelCauseFunc
@@ -59,6 +60,7 @@ var (
 	_ backend.Attacher  = (*Enclave)(nil)
 	_ backend.LogTaker  = (*Enclave)(nil)
 	_ backend.Clearer   = (*Enclave)(nil)
+	_ backend.Warmer    = (*Enclave)(nil)
 )
 
 func newEnclave(b *Backend, id backend.EnclaveID, doc enclaveDoc) *Enclave {
@@ -151,8 +153,9 @@ func (e *Enclave) all() map[backend.ServiceName]*service {
 	return maps.Clone(e.services)
 }
 
+// container is the folder of a service, or of a place.
 func (e *Enclave) container(name backend.ServiceName) string {
-	return filepath.Join(e.dir, containersDir, string(name))
+	return filepath.Join(e.dir, containersDir, string(e.places.at(name)))
 }
 
 // Services lists the services that exist.

@@ -155,5 +155,27 @@ func busy(ctx context.Context, e backend.Enclave) error {
 			}
 		}()
 	}
+	go tasks(ctx, e, failed)
 	return <-failed
+}
+
+// tasks has services that hold follow one another in their places; some stay.
+func tasks(ctx context.Context, e backend.Enclave, failed chan<- error) {
+	e.(backend.Warmer).KeepWarm()
+	for i := 0; ; i++ {
+		task := spec(backend.ServiceName(fmt.Sprintf("task%d", i)), "wait")
+		task.Hold = true
+		fmt.Println("starting", task.Name)
+		if err := e.Start(ctx, task); err != nil {
+			failed <- err
+		}
+		fmt.Println("started", task.Name)
+		if i%4 == 3 {
+			continue
+		}
+		fmt.Println("removing", task.Name)
+		if err := e.Remove(ctx, task.Name); err != nil {
+			failed <- err
+		}
+	}
 }

@@ -173,6 +173,11 @@ func (e *Enclave) remove(ctx context.Context, name backend.ServiceName, release 
 			return err
 		}
 	}
+	if s != nil && release {
+		if moved, err := e.moveOut(ctx, name, s); moved || err != nil {
+			return err
+		}
+	}
 	if err := e.discard(ctx, name, release); err != nil {
 		return fmt.Errorf("remove service %q: %w", name, err)
 	}

@@ -247,11 +247,15 @@ func (e *Enclave) adopt(ctx context.Context) (half map[backend.ServiceName]bool,
 			continue
 		}
 		name := backend.ServiceName(entry.Name())
-		s := &service{gone: make(chan struct{}), dir: e.container(name)}
+		s := &service{gone: make(chan struct{}), dir: filepath.Join(e.dir, containersDir, entry.Name())}
 		err := readJSON(filepath.Join(s.dir, serviceFile), &s.doc)
+		if err == nil && isPlace(name) && s.doc.Phase != phaseVacant {
+			e.places.settle(s.doc.Spec.Name, name)
+			name = s.doc.Spec.Name
+		}
 		ip, reserved := e.doc.Addresses[name]
 		if err != nil || s.doc.Phase != phaseStarted || !reserved {
-			half[name] = s.doc.Phase != phaseRemoving
+			half[name] = s.doc.Phase != phaseRemoving && !isPlace(name)
 			continue
 		}
 		e.board.preset(name, rulesOf(s.doc.Spec, ip))

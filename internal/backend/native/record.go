@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/lepto-dev/lepto/internal/backend"
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
@@ -18,7 +19,7 @@ import (
 
 const (
 	enclaveFile   = "enclave.json"
-	serviceFile   = "service.json"
+	serviceFile   = supervise.FileOwner
 	containersDir = "c"
 	persistentDir = "persistent"
 )
@@ -40,6 +41,7 @@ const (
 	phaseStarted  phase = "started"
 	phaseRemoving phase = "removing" // Remove has begun
 	phaseClearing phase = "clearing" // Clear has begun: the address stays
+	phaseVacant   phase = "vacant"   // there is no service: see warm.go
 )
 
 // serviceDoc is service.json.

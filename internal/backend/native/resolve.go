@@ -80,7 +80,7 @@ func (e *Enclave) plan(doc serviceDoc, img *image.Image, address backend.Address
 		ID:  e.id.Short() + "-" + shortUUID(spec),
 		Dir: dir, Args: slices.Concat(spec.Wrapper, doc.Entrypoint, doc.Cmd),
 		Env: assignments(doc.Env), Cwd: firstOf(spec.WorkDir, config.WorkingDir, "/"), User: firstOf(spec.User, config.User),
-		Hostname: hostname, NetNS: netns, CgroupName: e.cgroup() + "/" + string(spec.Name), Resources: spec.Resources,
+		Hostname: hostname, NetNS: netns, CgroupName: e.cgroup() + "/" + string(e.places.at(spec.Name)), Resources: spec.Resources,
 		ResolvConf: resolvConf(address.Gateway, hostText("/etc/resolv.conf")), Hosts: hostsFile(address.IP, hostname, string(spec.Name)),
 		Privileged: spec.Privileged, HostPID: spec.HostPID, NoInit: spec.NoInit, TTY: spec.TTY,
 		AddCapabilities: spec.AddCapabilities, Devices: spec.Devices, StopSignal: config.StopSignal,

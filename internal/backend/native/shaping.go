@@ -37,7 +37,7 @@ func (e *Enclave) shaper() (*shape.Shaper, error) {
 	}
 	s, err := shape.Open(shape.Config{
 		Dir: filepath.Join(e.dir, linkDir), NetNS: filepath.Join(e.dir, "netns"), Subnet: e.subnet, Bridge: network.Bridge,
-		Program: e.b.launcher.Supervisor, Port: network.EndpointLink,
+		Program: e.b.launcher.Supervisor, Port: e.port,
 		Hardware:  func(a netip.Addr) []byte { return network.HardwareAddr(a) },
 		Mechanism: shape.Probe, CanRelay: shape.ProbeRelay, Logger: e.b.log,
 	})
@@ -47,10 +47,24 @@ func (e *Enclave) shaper() (*shape.Shaper, error) {
 	return s, err
 }
 
+// port names the port of the bridge that a service is behind.
+func (e *Enclave) port(service string) string {
+	return network.EndpointLink(string(e.places.at(backend.ServiceName(service))))
+}
+
+// endpointOf gives the network namespace of a service whose place is there.
+func (e *Enclave) endpointOf(ctx context.Context, name backend.ServiceName) (netns string, err error) {
+	n, err := e.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	return n.EndpointPath(string(e.places.at(name)))
+}
+
 // endpoint makes a service's place in the network, with the rules for its links,
 // before any process of it runs.
 func (e *Enclave) endpoint(ctx context.Context, n *network.Network, name backend.ServiceName, ip netip.Addr) (netns string, err error) {
-	netns, err = n.AddEndpoint(ctx, string(name), ip)
+	netns, err = n.AddEndpoint(ctx, string(e.places.at(name)), ip)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lepto-dev/lepto/internal/backend"
 	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 	"github.com/lepto-dev/lepto/internal/fault"
+	"github.com/lepto-dev/lepto/internal/image"
 )
 
 // LevelTrace is the level of the log records with the time that steps took.
@@ -40,10 +41,7 @@ func (e *Enclave) Start(ctx context.Context, spec backend.ServiceSpec) error {
 	if _, err := e.find(ctx, spec.Name); err == nil {
 		return fmt.Errorf("service %q: %w", spec.Name, fault.ErrExists)
 	}
-	if _, err := e.reserve(spec.Name); err != nil {
-		return err
-	}
-	s, err := e.make(ctx, spec)
+	s, err := e.settleIn(ctx, spec)
 	if err != nil {
 		return e.startFailed(ctx, spec.Name, err)
 	}
@@ -52,6 +50,23 @@ func (e *Enclave) Start(ctx context.Context, spec backend.ServiceSpec) error {
 	e.mu.Unlock()
 	e.watch(spec.Name, s)
 	return nil
+}
+
+// settleIn finds a place for a service and makes it there. A vacant place that
+// turns out to have no supervisor any more is given up, and another one made.
+func (e *Enclave) settleIn(ctx context.Context, spec backend.ServiceSpec) (*service, error) {
+	v, err := e.lodge(spec)
+	if err != nil {
+		return nil, err
+	}
+	s, err := e.make(ctx, spec, v)
+	if !isVacated(v, err) {
+		return s, err
+	}
+	if err := e.discard(ctx, spec.Name, false); err != nil {
+		return nil, err
+	}
+	return e.make(ctx, spec, vacancy{place: spec.Name})
 }
 
 // startFailed takes back what a Start has made, all but the reservation.
@@ -70,8 +85,8 @@ func (e *Enclave) startFailed(ctx context.Context, name backend.ServiceName, err
 	return err
 }
 
-// make records a service, makes it and runs it.
-func (e *Enclave) make(ctx context.Context, spec backend.ServiceSpec) (*service, error) {
+// make records a service, makes it and runs it, in its place.
+func (e *Enclave) make(ctx context.Context, spec backend.ServiceSpec, v vacancy) (*service, error) {
 	// While the image has no record that says it is in use, nobody may collect
 	// its layers.
 	release, err := e.b.images.Hold(ctx)
@@ -85,24 +100,13 @@ func (e *Enclave) make(ctx context.Context, spec backend.ServiceSpec) (*service,
 	}
 	s := &service{gone: make(chan struct{}), dir: e.container(spec.Name), doc: merge(spec, img)}
 	s.doc.Phase = phaseStarting
-	if err := e.record(s); err != nil {
+	if err := e.record(s, v.handle == nil); err != nil {
 		return nil, diskFault(fmt.Sprintf("start service %q", spec.Name), err)
 	}
 	if err := e.b.reach("recorded"); err != nil {
 		return nil, err
 	}
-	netns, err := e.attach(ctx, spec)
-	if err != nil {
-		return nil, diskFault(fmt.Sprintf("start service %q", spec.Name), err)
-	}
-	plan, err := e.plan(s.doc, img, e.addressOf(spec.Name), netns)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.b.reach("attached"); err != nil {
-		return nil, err
-	}
-	if err := e.launch(ctx, s, plan); err != nil {
+	if err := e.run(ctx, s, img, v); err != nil {
 		return nil, err
 	}
 	if err := e.b.reach("launched"); err != nil {
@@ -115,11 +119,37 @@ func (e *Enclave) make(ctx context.Context, spec backend.ServiceSpec) (*service,
 	return s, nil
 }
 
-// record makes a service's folder and writes its record.
-func (e *Enclave) record(s *service) error {
-	// The folder of a service that was removed may still be there in part.
-	if err := removeTree(s.dir); err != nil {
+// run makes a service's network and its container.
+func (e *Enclave) run(ctx context.Context, s *service, img *image.Image, v vacancy) error {
+	spec, vacant := s.doc.Spec, v.handle != nil
+	network := func() (string, error) { return e.attach(ctx, spec) }
+	if vacant {
+		network = func() (string, error) { return e.endpointOf(ctx, spec.Name) }
+	}
+	netns, err := network()
+	if err != nil {
+		return diskFault(fmt.Sprintf("start service %q", spec.Name), err)
+	}
+	plan, err := e.plan(s.doc, img, e.addressOf(spec.Name), netns)
+	if err != nil {
 		return err
+	}
+	if err := e.b.reach("attached"); err != nil {
+		return err
+	}
+	if vacant {
+		return e.fill(ctx, s, v, plan)
+	}
+	return e.launch(ctx, s, plan)
+}
+
+// record makes a service's folder, afresh unless it takes one over, and writes its record.
+func (e *Enclave) record(s *service, fresh bool) error {
+	if fresh {
+		// The folder of a service that was removed may still be there in part.
+		if err := removeTree(s.dir); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(filepath.Join(s.dir, "void"), 0o755); err != nil {
 		return err
@@ -181,16 +211,22 @@ func withName(err error, name backend.ServiceName) error {
 // what is half made or half removed. The address is free, and the name unknown,
 // only once nothing uses them any more; the record goes last.
 func (e *Enclave) discard(ctx context.Context, name backend.ServiceName, forget bool) error {
+	place := e.places.at(name)
 	dir := e.container(name)
-	if err := e.b.endContainer(ctx, dir, e.cgroup()+"/"+string(name)); err != nil {
+	if err := e.b.endContainer(ctx, dir, e.cgroup()+"/"+string(place)); err != nil {
 		return err
 	}
 	n, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if err := n.RemoveEndpoint(ctx, string(name)); err != nil {
+	if err := n.RemoveEndpoint(ctx, string(place)); err != nil {
 		return err
+	}
+	if place != name {
+		if err := e.unreserve(place); err != nil {
+			return err
+		}
 	}
 	if forget {
 		if err := e.unreserve(name); err != nil {
@@ -200,7 +236,11 @@ func (e *Enclave) discard(ctx context.Context, name backend.ServiceName, forget 
 	if err := e.board.set(ctx, name, nil); err != nil {
 		return err
 	}
-	return removeContainer(dir)
+	if err := removeContainer(dir); err != nil {
+		return err
+	}
+	e.places.unsettle(name)
+	return nil
 }
 
 // gonePrefix begins the names of containers' folders that are being deleted.

@@ -40,6 +40,9 @@ func (n *Network) AddEndpoint(ctx context.Context, name string, addr netip.Addr)
 	return path, nil
 }
 
+// EndpointPath tells where a service's namespace is bound, once it is.
+func (n *Network) EndpointPath(name string) (string, error) { return n.names.endpoint(name) }
+
 func (n *Network) addEndpoint(ctx context.Context, name, path string, addr netip.Addr) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

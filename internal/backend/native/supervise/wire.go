@@ -33,6 +33,8 @@ const (
 	OpPause   Op = "pause"   //
 	OpUnpause Op = "unpause" //
 	OpDestroy Op = "destroy" // kill; the supervisor ends as well
+	OpEmpty   Op = "empty"   // kill, and take all of the container away
+	OpFill    Op = "fill"    // after empty: make the container of spec.json
 
 	// OpExec comes with three descriptors: stdin, stdout, stderr; none with a
 	// terminal. It is answered by Started (with the terminal's descriptor), then

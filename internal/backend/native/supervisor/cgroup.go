@@ -264,12 +264,16 @@ func (g *group) oomKills() (total uint64) {
 	return total
 }
 
-// remove removes the cgroups, and those above them that are empty then.
-func (g *group) remove() error {
+// remove removes the cgroups, and those above them that are empty then, unless more
+// are to come.
+func (g *group) remove(more bool) error {
 	var errs []error
 	for _, dir := range g.dirs() {
 		if err := walk(dir, rmdir); err != nil {
 			errs = append(errs, err)
+			continue
+		}
+		if more {
 			continue
 		}
 		for range strings.Count(g.name, "/") {
@@ -307,5 +311,5 @@ func (g *group) reset() error {
 	if err := g.kill(); err != nil {
 		return err
 	}
-	return g.remove()
+	return g.remove(false)
 }

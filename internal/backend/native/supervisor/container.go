@@ -34,7 +34,9 @@ type container struct {
 	ended    chan struct{} // closed at the end of the current run
 	stopping bool          // asked to end: no restart any more
 	wake     chan struct{} // closed with stopping: ends a back-off
+	vacated  chan error    // once it is to make room for another: told when it has
 	execs    sync.WaitGroup
+	turnover
 
 	leaving chan os.Signal // see leave.go
 }
@@ -70,6 +72,7 @@ func newContainer(spec supervise.Spec, state supervise.State, args []string) (*c
 		root:     rootfs{dir: spec.Dir, spec: spec},
 		ended:    make(chan struct{}),
 		wake:     make(chan struct{}),
+		turnover: newTurnover(),
 		programs: programs,
 		children: children,
 		leaving:  leaving(),
@@ -98,9 +101,10 @@ func (c *container) update(change func(*supervise.State)) error {
 	return nil
 }
 
-// live follows the process through its ends and restarts. It returns when it
-// has ended for good.
+// live follows the process through its ends and restarts, and those of containers
+// that follow it. It returns when the last has ended for good.
 func (c *container) live() {
+	defer close(c.gone)
 	pause := 100 * time.Millisecond
 	for {
 		began := time.Now()
@@ -113,7 +117,7 @@ func (c *container) live() {
 		if time.Since(began) > 10*time.Second {
 			pause = 100 * time.Millisecond
 		}
-		if !c.restart(pause) {
+		if !c.restart(pause) && !c.vacant() {
 			break
 		}
 		pause = min(2*pause, 10*time.Second)
@@ -129,7 +133,7 @@ func (c *container) finish(exit backend.Exit) {
 	}
 	c.output.drain()
 	exit.OOM = exit.Code != 0 && c.group.oomKills() > 0
-	if err := c.group.remove(); err != nil {
+	if err := c.group.remove(c.isVacated()); err != nil {
 		slog.Error("remove cgroups", "err", err)
 	}
 	removeStubs(c.root.path(), c.stubs)
@@ -182,7 +186,7 @@ func (c *container) failed(err error) {
 	if c.output != nil {
 		c.output.drain()
 	}
-	if rerr := c.group.remove(); rerr != nil {
+	if rerr := c.group.remove(false); rerr != nil {
 		slog.Error("remove cgroups", "err", rerr)
 	}
 	removeStubs(c.root.path(), c.stubs)
@@ -227,6 +231,9 @@ func (c *container) stop(ctx context.Context, grace time.Duration) (backend.Exit
 	return c.kill(ctx, ended, process)
 }
 
+// soon is within what a namespace ends with its first process.
+const soon = 20 * time.Millisecond
+
 // kill makes sure that nothing of the run is left.
 func (c *container) kill(ctx context.Context, ended chan struct{}, process process) (backend.Exit, error) {
 	select {
@@ -236,6 +243,17 @@ func (c *container) kill(ctx context.Context, ended chan struct{}, process proce
 	}
 	if process != nil {
 		_ = process.signal(unix.SIGKILL) // it may be gone
+	}
+	// With the first process of a namespace the kernel ends all in it, and sooner than
+	// the cgroups are looked through; what is frozen it does not.
+	if !c.spec.HostPID {
+		select {
+		case <-ended:
+			return c.current().Exit, nil
+		case <-time.After(soon):
+		case <-ctx.Done():
+			return backend.Exit{}, context.Cause(ctx)
+		}
 	}
 	if err := c.group.kill(); err != nil {
 		return backend.Exit{}, err

@@ -137,9 +137,15 @@ func (c *container) stay(ready *os.File) int {
 	state := c.current()
 	json.NewEncoder(ready).Encode(supervise.Ready{State: &state})
 	ready.Close()
-	// From now on the heap is kept near what is live.
-	debug.SetGCPercent(25)
-	trim()
+	if c.spec.Hold {
+		// What it is for comes at once, and soon it ends.
+		debug.SetGCPercent(100)
+		trimLater()
+	} else {
+		// From now on the heap is kept near what is live.
+		debug.SetGCPercent(25)
+		trim()
+	}
 	c.live()
 	server.close()
 	slog.Debug("done")

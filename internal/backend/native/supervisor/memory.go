@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,18 +48,12 @@ func trim() {
 	}
 }
 
-var trimming atomic.Bool
-
 // quiet is how long a supervisor may stay large after a request. A trim takes
 // some 3 ms of processor time, what it drops as much again at the next request.
 const quiet = 150 * time.Millisecond
 
-// trimLater trims once things are quiet.
-func trimLater() {
-	if trimming.CompareAndSwap(false, true) {
-		time.AfterFunc(quiet, func() {
-			trimming.Store(false)
-			trim()
-		})
-	}
-}
+// trimming trims when it fires.
+var trimming = sync.OnceValue(func() *time.Timer { return time.AfterFunc(quiet, trim) })
+
+// trimLater trims once nothing has asked for it for a while.
+func trimLater() { trimming().Reset(quiet) }

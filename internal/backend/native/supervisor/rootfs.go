@@ -61,6 +61,17 @@ func (r *rootfs) mount() error {
 	return nil
 }
 
+// mounts lists where something is mounted, what lies above others last.
+func (r *rootfs) mounts() []string {
+	out := []string{r.path()}
+	for i, m := range r.spec.Mounts {
+		if len(m.Lower) > 0 {
+			out = append(out, r.volume(i))
+		}
+	}
+	return out
+}
+
 // overlay mounts lower (lowest first) under dir/upper on target.
 //
 // Layers are named by descriptor, "/proc/self/fd/N": mount(2) takes one page of

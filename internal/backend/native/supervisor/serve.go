@@ -114,7 +114,14 @@ func (s *server) answer(conn *net.UnixConn, req supervise.Request) supervise.Rep
 		return exitReply(c.wait(ctx))
 	case supervise.OpStop:
 		return exitReply(c.stop(ctx, max(req.Grace, 0)))
-	case supervise.OpKill, supervise.OpDestroy:
+	case supervise.OpEmpty:
+		return supervise.Reply{Error: supervise.Fail(c.empty(ctx))}
+	case supervise.OpFill:
+		return supervise.Reply{Error: supervise.Fail(c.fill(ctx))}
+	case supervise.OpDestroy:
+		c.goAway()
+		return exitReply(c.stop(ctx, -1))
+	case supervise.OpKill:
 		return exitReply(c.stop(ctx, -1))
 	case supervise.OpPause, supervise.OpUnpause:
 		return supervise.Reply{Error: supervise.Fail(c.pause(req.Op == supervise.OpPause))}
