@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lepto-dev/lepto/internal/api/client"
 	"github.com/lepto-dev/lepto/internal/backend/memory"
 	"github.com/lepto-dev/lepto/internal/engine"
@@ -213,6 +215,26 @@ func TestFailedStartTellsWhy(t *testing.T) {
 	_, err = client.Connect(t.Context(), opts)
 	f, ok = errors.AsType[*fault.Fault](err)
 	if !ok || f.Code != "E0705" || len(f.Evidence) == 0 || !strings.Contains(f.Evidence[0].Lines[len(f.Evidence[0].Lines)-1], "it broke") {
+		t.Fatalf("%v %+v", err, f)
+	}
+}
+
+// TestAProgramOnNoexec: a home on a file system that nothing can be run from.
+func TestAProgramOnNoexec(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, ""); err != nil {
+		t.Skip(err) // it takes root
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	program := filepath.Join(dir, "lepto")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	opts := startOptions(t, tempHome(t))
+	opts.Command = []string{program}
+	_, err := client.Connect(t.Context(), opts)
+	f, ok := errors.AsType[*fault.Fault](err)
+	if !ok || f.Code != "E0705" || !strings.Contains(f.Hint, "noexec") {
 		t.Fatalf("%v %+v", err, f)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lepto-dev/lepto/internal/engine/process"
 	"github.com/lepto-dev/lepto/internal/fault"
 	"github.com/lepto-dev/lepto/internal/source"
@@ -114,7 +116,7 @@ func launch(ctx context.Context, opts Options) error {
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		return fault.New(process.CodeNotStarted, "run %s: %w", command[0], err)
+		return cannotRun(command[0], err)
 	}
 	return await(ctx, opts, cmd, ready)
 }
@@ -179,4 +181,14 @@ func StartEngine(ctx context.Context, opts Options) (started bool, err error) {
 		return false, fmt.Errorf("start engine: %w", err)
 	}
 	return started, c.Close()
+}
+
+// cannotRun tells why the engine's program, which lies in the home, can't be executed.
+func cannotRun(program string, err error) error {
+	f := fault.New(process.CodeNotStarted, "run %s: %w", program, err)
+	var st unix.Statfs_t
+	if unix.Statfs(program, &st) == nil && st.Flags&unix.ST_NOEXEC != 0 {
+		return f.WithHint("its file system is mounted noexec: set LEPTO_HOME to a directory on another one")
+	}
+	return f
 }

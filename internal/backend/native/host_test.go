@@ -232,6 +232,17 @@ func TestKernelsThatAreTooOld(t *testing.T) {
 	}
 }
 
+func TestAHomeThatNothingCanBeRunFrom(t *testing.T) {
+	home := t.TempDir()
+	if err := unix.Mount("tmpfs", home, "tmpfs", unix.MS_NOEXEC, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(home, unix.MNT_DETACH) })
+	if c := checkDisk(filepath.Join(home, "new")); c.Status != CheckFail || !strings.Contains(c.Found, "noexec") {
+		t.Errorf("%+v", c)
+	}
+}
+
 func bind(from, to string) error { return unix.Mount(from, to, "", unix.MS_BIND, "") }
 
 func TestBuildRunsCommands(t *testing.T) {

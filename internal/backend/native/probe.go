@@ -318,6 +318,8 @@ func checkDisk(home string) Check {
 	free := st.Bavail * uint64(st.Bsize)
 	c := Check{Name: "disk", Status: CheckOK, Found: fmt.Sprintf("%s free in %s", size(free), home)}
 	switch {
+	case st.Flags&unix.ST_NOEXEC != 0:
+		c.Status, c.Found, c.Do = CheckFail, home+" is mounted noexec", "set LEPTO_HOME to another file system: lepto runs programs of its own from there"
 	case st.Files > 0 && st.Ffree < 1000:
 		c.Status, c.Found, c.Do = CheckFail, fmt.Sprintf("%d inodes free in %s", st.Ffree, home), "delete files, or set LEPTO_HOME to another file system"
 	case free < noDisk:
