@@ -399,6 +399,31 @@ func TestReboot(t *testing.T) {
 	}
 }
 
+// TestTheHostGoesDown: its init asks all processes to end, the engine's among the
+// last.
+func TestTheHostGoesDown(t *testing.T) {
+	s := newStage(t)
+	web := spec("web", "serve tcp/8080 then wait")
+	web.Publish = []backend.Publish{{ID: "http", Port: 8080, Proto: backend.TCP}}
+	s.start(web)
+	dir := s.e.container("web")
+	state, err := supervise.ReadState(dir)
+	s.must(err)
+	for _, pid := range []int{state.SupervisorPID, state.PID} {
+		s.must(unix.Kill(pid, unix.SIGTERM))
+	}
+	s.eventually("end of the service's processes", func() string { return strings.Join(processesWith(dir), ", ") })
+	s.must(s.b.Close())
+	if state, err = supervise.ReadState(dir); err != nil || !state.Running() {
+		t.Errorf("%+v, %v", state, err)
+	}
+	s.reboot()
+
+	s.e = s.reopened()
+	s.must(s.e.Resume(t.Context()))
+	s.answers(s.e, "web", 8080)
+}
+
 func (s *stage) reboot() {
 	s.Helper()
 	dir := s.b.dir(s.id)

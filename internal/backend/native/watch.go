@@ -29,6 +29,11 @@ const (
 	maxPause = 5 * time.Second
 )
 
+// leftPause is how long nobody takes over from a supervisor that was asked to end:
+// the host goes down, most likely, and this process with it. Another would record
+// that the service has ended, and it would not be started after a reboot.
+const leftPause = 20 * time.Second
+
 // watch looks after the supervisor of a service until its container has ended
 // for good, or the handle is closed.
 func (e *Enclave) watch(name backend.ServiceName, s *service) {
@@ -54,6 +59,9 @@ func (e *Enclave) superviseAgain(name backend.ServiceName, s *service) (bool, er
 	state, err := supervise.ReadState(s.dir)
 	if err != nil || !state.Running() && state.Phase != supervise.PhaseStarting {
 		return false, nil // it has ended, and that is on record
+	}
+	if state.Left && !sleep(e.life, leftPause) {
+		return false, nil
 	}
 	ctx, done, err := e.enter(e.life, name, startBound, "take over")
 	if err != nil {

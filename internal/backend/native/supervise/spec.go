@@ -83,6 +83,7 @@ type State struct {
 	Exit          backend.Exit `json:"exit"`
 	Error         *Failure     `json:"error,omitempty"` // why Phase is failed
 	Restarts      int          `json:"restarts,omitempty"`
+	Left          bool         `json:"left,omitempty"` // the supervisor was asked to end, and recorded no end of the container
 }
 
 // Running reports whether the container's process is there, as far as the

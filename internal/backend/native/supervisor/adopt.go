@@ -77,7 +77,7 @@ func (c *container) takeOver(ready *os.File) int {
 		json.NewEncoder(ready).Encode(supervise.Ready{State: &state})
 		return 0
 	}
-	if err := c.update(func(*supervise.State) {}); err != nil {
+	if err := c.update(func(s *supervise.State) { s.Left = false }); err != nil {
 		return refuse(ready, err)
 	}
 	return c.stay(ready)

@@ -143,6 +143,7 @@ func (c *container) finish(exit backend.Exit) {
 	_ = c.update(func(s *supervise.State) { // it has logged its error
 		s.Phase = supervise.PhaseExited
 		s.Exit = exit
+		s.Left = false
 		s.PID, s.PIDStart = 0, 0
 	})
 	c.mu.Lock()

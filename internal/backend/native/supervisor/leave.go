@@ -6,6 +6,8 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lepto-dev/lepto/internal/backend/native/supervise"
 )
 
 // This file is about a host that goes down. Its init sends SIGTERM to all
@@ -16,7 +18,8 @@ import (
 // So it stays until the container has ended, and stores the output. It neither
 // restarts the container nor records its end: that the container ran is what
 // brings it back after the reboot (State.BootID). If it was no reboot, the next
-// supervisor finds the end in the exit file.
+// supervisor finds the end in the exit file. State.Left keeps the engine, which is
+// asked to end at the same time, from bringing that one too early.
 
 // leaving gives the channel that SIGTERM comes by. It is looked at when the
 // container has ended, and package signal has delivered it before the SIGCHLD of
@@ -42,4 +45,5 @@ func (c *container) leave() {
 		slog.Error("end processes", "err", err)
 	}
 	c.output.drain()
+	_ = c.update(func(s *supervise.State) { s.Left = true }) // it has logged its error
 }
