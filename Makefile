@@ -28,7 +28,7 @@ export GORACE ?= atexit_sleep_ms=50
 # These start real containers and compare the host before and after: one at a time.
 ON_HOST     := ./internal/backend/native/... ./internal/image/... ./test/e2e/...
 
-.PHONY: build run test test-vm test-vm-quick conformance conformance-packages lint bench stress examples examples-test deps clean generate fuzz large help
+.PHONY: build run test test-vm test-vm-quick conformance conformance-packages lint bench stress examples examples-test deps clean generate fuzz peak large help
 
 build: bin/lepto ## build bin/lepto
 
@@ -124,6 +124,9 @@ stress: build ## 200 kills of the engine and of supervisors, at random points; 5
 
 large: build ## an artifact of 2 GiB up, into a service and down, in constant memory (needs 7 GB of disk)
 	LEPTO_LARGE=2048 go test -count=1 -timeout 20m -run 'TestLargeArtifact' -v ./test/e2e
+
+peak: ## the most memory that scripts get, at the limit they have by default
+	LEPTO_TEST_PEAK_FULL=1 go test -run '^TestPeakMemory$$' -v ./internal/lang
 
 fuzz: ## a minute of each fuzz target (FUZZTIME=10m for longer)
 	./scripts/fuzz.sh $(or $(FUZZTIME),1m)

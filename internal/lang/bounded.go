@@ -45,6 +45,9 @@ func boundedBuiltins() starlark.StringDict {
 					return nil, err
 				}
 			}
+			if err := reserveElements(thread, name, args); err != nil {
+				return nil, err
+			}
 			return inner.CallInternal(thread, args, kwargs)
 		})
 	}
@@ -148,16 +151,19 @@ func boundProducts(f *syntax.File) {
 	})
 }
 
-func makeFactor(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+func makeFactor(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 	switch args[0].(type) {
 	case starlark.Int, starlark.String, starlark.Bytes, *starlark.List, starlark.Tuple:
-		return factor{args[0]}, nil
+		return factor{args[0], thread}, nil
 	}
 	return args[0], nil // what has no size to grow
 }
 
 // factor is the right operand of a product.
-type factor struct{ starlark.Value }
+type factor struct {
+	starlark.Value
+	thread *starlark.Thread
+}
 
 var _ starlark.HasBinary = factor{}
 
@@ -166,7 +172,24 @@ func (f factor) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (star
 	if err := checkProduct(x, f.Value); err != nil {
 		return nil, err
 	}
+	if err := reserve(f.thread, productBytes(x, f.Value)); err != nil {
+		return nil, err
+	}
 	return starlark.Binary(op, x, f.Value)
+}
+
+// productBytes is what a product within bounds makes, in bytes.
+func productBytes(x, y starlark.Value) int {
+	n, isNumber := x.(starlark.Int)
+	if !isNumber {
+		n, isNumber = y.(starlark.Int)
+		y = x
+	}
+	times, ok := n.Int64()
+	if each := shallowBytes(y); isNumber && ok && times > 0 && each > 0 {
+		return each * int(times)
+	}
+	return 0
 }
 
 // checkProduct refuses a product that is too large, with any order of operands.

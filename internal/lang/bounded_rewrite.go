@@ -19,6 +19,8 @@ var boundedMethods = map[string]bool{
 	"update": true, "index": true, "remove": true, "get": true, "pop": true, "setdefault": true,
 	"split": true, "rsplit": true, "splitlines": true, "extend": true,
 	"elems": true, "elem_ords": true, "codepoints": true, "codepoint_ords": true,
+	"items": true, "keys": true, "values": true,
+	"upper": true, "lower": true, "title": true, "capitalize": true,
 }
 
 // keyMethods are those that most code calls with a key: it is checked there, at
@@ -54,11 +56,22 @@ func rewriteBlock(stmts []syntax.Stmt) {
 // rewriteAssign makes x = x % y of x %= y, where x is a name: other targets must
 // not be evaluated twice.
 func rewriteAssign(s *syntax.AssignStmt) {
-	s.LHS, s.RHS = rewrite(s.LHS), rewrite(s.RHS)
-	if name, simple := s.LHS.(*syntax.Ident); simple && s.Op == syntax.PERCENT_EQ {
+	target := s.LHS
+	if s.LHS, s.RHS = rewrite(s.LHS), rewrite(s.RHS); isSlice(target) {
+		s.LHS = target // which is refused as what it is
+	}
+	switch name, simple := s.LHS.(*syntax.Ident); {
+	case s.Op == syntax.PLUS_EQ || s.Op == syntax.PIPE_EQ:
+		rewriteInPlace(s)
+	case simple && s.Op == syntax.PERCENT_EQ:
 		s.RHS = callOf(percentName, s.OpPos, &syntax.Ident{NamePos: name.NamePos, Name: name.Name}, s.RHS)
 		s.Op = syntax.EQ
 	}
+}
+
+func isSlice(e syntax.Expr) bool {
+	_, is := e.(*syntax.SliceExpr)
+	return is
 }
 
 // rewriteDefaults rewrites the defaults of parameters.
@@ -83,6 +96,9 @@ func rewrite(expr syntax.Expr) syntax.Expr {
 		e.X, e.Y = rewrite(e.X), rewrite(e.Y)
 		if e.Op == syntax.PERCENT {
 			return callOf(percentName, e.OpPos, e.X, e.Y)
+		}
+		if unions[e.Op] {
+			return rewriteSum(e)
 		}
 		if comparisons[e.Op] && !isLiteral(e.X) && !isLiteral(e.Y) {
 			return callOf(e.Op.String(), e.OpPos, e.X, e.Y)
@@ -121,6 +137,7 @@ func rewrite(expr syntax.Expr) syntax.Expr {
 		e.X = rewrite(e.X)
 	case *syntax.SliceExpr:
 		e.X, e.Lo, e.Hi, e.Step = rewrite(e.X), rewrite(e.Lo), rewrite(e.Hi), rewrite(e.Step)
+		return callOf(partName, e.Lbrack, e)
 	case *syntax.TupleExpr:
 		rewriteAll(e.List)
 	case *syntax.UnaryExpr:
@@ -136,6 +153,11 @@ func callOf(function string, at syntax.Position, args ...syntax.Expr) *syntax.Ca
 // rewriteCall rewrites a call in place.
 func rewriteCall(e *syntax.CallExpr) {
 	rewriteAll(e.Args)
+	for _, arg := range e.Args {
+		if spread, ok := arg.(*syntax.UnaryExpr); ok && (spread.Op == syntax.STAR || spread.Op == syntax.STARSTAR) {
+			spread.X = callOf(partName, spread.OpPos, spread.X)
+		}
+	}
 	method, isMethod := e.Fn.(*syntax.DotExpr)
 	if !isMethod || !keyMethods[method.Name.Name] || len(e.Args) == 0 || !isPositional(e.Args[0]) {
 		e.Fn = rewrite(e.Fn)

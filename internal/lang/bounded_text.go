@@ -28,9 +28,17 @@ func boundedTexts() starlark.StringDict {
 		percentName: starlark.NewBuiltin(percentName, percent),
 		"getattr":   replacing("getattr", nil, boundMethod),
 	}
-	for _, name := range []string{"str", "repr", "fail", "hash"} {
+	for _, name := range []string{"repr", "fail", "hash"} {
 		names[name] = replacing(name, measureAll, nil)
 	}
+	names["str"] = replacing("str", func(thread *starlark.Thread, args starlark.Tuple) error {
+		if len(args) == 1 {
+			if _, same := args[0].(starlark.String); same {
+				return nil
+			}
+		}
+		return measureAll(thread, args)
+	}, nil)
 	for method := range boundedMethods {
 		names[methodName+method] = starlark.NewBuiltin(methodName+method, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			v, err := attribute(args[0], method)
@@ -44,13 +52,12 @@ func boundedTexts() starlark.StringDict {
 }
 
 // replacing makes a function that is a universal one, with a check of what goes
-// in, which tells how many steps that counts for, and a change to what comes out.
-func replacing(name string, before func(starlark.Tuple) (steps int, err error), after func(starlark.Value) (starlark.Value, error)) *starlark.Builtin {
+// in, and a change to what comes out.
+func replacing(name string, before func(*starlark.Thread, starlark.Tuple) error, after func(starlark.Value) (starlark.Value, error)) *starlark.Builtin {
 	universal := starlark.Universe[name].(*starlark.Builtin)
 	return starlark.NewBuiltin(name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		if before != nil {
-			steps, err := before(args)
-			if thread.Steps += uint64(steps); err != nil {
+			if err := before(thread, args); err != nil {
 				return nil, tooMuch("%s: %w", name, err)
 			}
 		}
@@ -84,25 +91,29 @@ func boundPercent(thread *starlark.Thread, format string, y starlark.Value) erro
 	if !ok {
 		args = starlark.Tuple{y}
 	}
-	return boundFormat(thread, strings.Count(format, "%"), args)
+	_, named := y.(*starlark.Dict)
+	return boundFormat(thread, strings.Count(format, "%"), !named, args)
 }
 
-// boundFormat bounds a text that shows each argument at most so often, and counts
-// the values in it as steps.
-func boundFormat(thread *starlark.Thread, times int, args starlark.Tuple) error {
-	largest := 0
+// boundFormat bounds a text that shows each argument at most so often, or just
+// once, and counts the values in it as steps.
+func boundFormat(thread *starlark.Thread, times int, once bool, args starlark.Tuple) error {
+	largest, total := 0, 0
 	for _, arg := range args {
 		m := measure{}
 		err := m.add(arg, 0)
 		if thread.Steps += uint64(m.values); err != nil {
 			return err
 		}
-		largest = max(largest, m.bytes)
+		largest, total = max(largest, m.bytes), total+m.bytes+m.escapes
 	}
 	if largest > 0 && times > maxBytes/largest {
 		return errMuch
 	}
-	return nil
+	if once {
+		return reserve(thread, growing*total)
+	}
+	return reserve(thread, growing*times*largest)
 }
 
 // boundMethod bounds the methods of strings that need it.
@@ -128,7 +139,8 @@ func boundCall(thread *starlark.Thread, method string, receiver starlark.Value, 
 		for _, kw := range kwargs {
 			args = append(args[:len(args):len(args)], kw[1])
 		}
-		return boundFormat(thread, strings.Count(text, "{"), args)
+		times := strings.Count(text, "{")
+		return boundFormat(thread, times, times == strings.Count(text, "{}"), args)
 	case "join":
 		return boundJoin(thread, text, args)
 	case "split", "rsplit", "splitlines", "elems", "elem_ords", "codepoints", "codepoint_ords":
@@ -136,10 +148,26 @@ func boundCall(thread *starlark.Thread, method string, receiver starlark.Value, 
 		if starlark.Len(receiver) > maxElements {
 			return tooMuch("a text of %d bytes is too long; at most %d are taken", starlark.Len(receiver), maxElements)
 		}
+		if strings.Contains(method, "split") && len(text) >= smallBytes {
+			return reserve(thread, partBytes*partsOf(method, text, args))
+		}
 		return nil
+	case "items", "keys", "values":
+		each := elementBytes
+		if method == "items" {
+			each += tupleBytes + 2*elementBytes
+		}
+		return reserve(thread, each*max(0, starlark.Len(receiver)))
+	case "upper", "lower", "title", "capitalize":
+		return reserve(thread, growing*len(text))
 	case "extend":
-		return boundExtend(receiver, args)
+		return boundExtend(thread, receiver, args)
 	case "update":
+		if dict, isDict := receiver.(*starlark.Dict); isDict && len(args) > 0 {
+			if err := reserve(thread, inPlaceBytes(dict, args[0])); err != nil {
+				return err
+			}
+		}
 		return checkPairs(thread, args)
 	case "get", "pop", "setdefault":
 		if _, isDict := receiver.(*starlark.Dict); isDict && len(args) > 0 {
@@ -160,7 +188,7 @@ func boundCall(thread *starlark.Thread, method string, receiver starlark.Value, 
 	if isText && len(with) > 0 && strings.Count(text, old) > maxBytes/len(with) {
 		return errMuch
 	}
-	return nil
+	return reserve(thread, len(text)+strings.Count(text, old)*max(0, len(with)-len(old)))
 }
 
 func boundJoin(thread *starlark.Thread, separator string, args starlark.Tuple) error {
@@ -182,11 +210,11 @@ func boundJoin(thread *starlark.Thread, separator string, args starlark.Tuple) e
 			return errMuch
 		}
 	}
-	return nil
+	return reserve(thread, growing*size)
 }
 
 // boundExtend refuses to make a list longer than lists may be.
-func boundExtend(receiver starlark.Value, args starlark.Tuple) error {
+func boundExtend(thread *starlark.Thread, receiver starlark.Value, args starlark.Tuple) error {
 	list, ok := receiver.(*starlark.List)
 	if !ok || len(args) == 0 {
 		return nil
@@ -194,7 +222,7 @@ func boundExtend(receiver starlark.Value, args starlark.Tuple) error {
 	if n := list.Len() + starlark.Len(args[0]); n > maxElements {
 		return tooMuch("a list of %d elements would be too long; at most %d are kept", n, maxElements)
 	}
-	return nil
+	return reserve(thread, inPlaceBytes(list, args[0]))
 }
 
 func attribute(v starlark.Value, name string) (starlark.Value, error) {
@@ -212,17 +240,23 @@ func attribute(v starlark.Value, name string) (starlark.Value, error) {
 }
 
 // measureAll refuses arguments that are too large, or too deep, to become text.
-// It counts the values in them: one call may show millions.
-func measureAll(args starlark.Tuple) (values int, err error) {
+// It counts the values in them as steps: one call may show millions.
+func measureAll(thread *starlark.Thread, args starlark.Tuple) error {
+	bytes := 0
 	for _, arg := range args {
 		m := measure{}
 		err := m.add(arg, 0)
-		if values += m.values; err != nil {
-			return values, err
+		bytes += m.bytes + m.escapes
+		if thread.Steps += uint64(m.values); err != nil {
+			return err
 		}
 	}
-	return values, nil
+	return reserve(thread, growing*bytes)
 }
+
+// growing is how many times its size a text takes while it is written: what it was
+// written into before is garbage.
+const growing = 3
 
 // textSize gives how many bytes a value's text has at least, or an error where
 // it is nested too deep or would be too large: what is shared counts each time.
@@ -232,7 +266,10 @@ func textSize(v starlark.Value) (int, error) {
 	return m.bytes, err
 }
 
-type measure struct{ values, bytes int }
+type measure struct {
+	values, bytes int
+	escapes       int // bytes that quoting adds
+}
 
 func (m *measure) add(v starlark.Value, depth int) error {
 	if m.values++; m.values > maxShown || m.bytes > maxBytes {
@@ -245,6 +282,7 @@ func (m *measure) add(v starlark.Value, depth int) error {
 	switch v := v.(type) {
 	case starlark.String:
 		m.bytes += len(v)
+		m.escapes += escapes(string(v))
 	case starlark.Bytes:
 		m.bytes += len(v)
 	case *starlark.List:

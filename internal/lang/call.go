@@ -20,14 +20,27 @@ type Call struct {
 	ids       int // made so far
 }
 
+// keptTexts is about how often a plan has what a call says.
+const keptTexts = 4
+
 // newCall records a call: its text is rendered now, before the script can change
 // what it passed.
 func newCall(thread *starlark.Thread, b Builtin, bound []starlark.Value) (*Call, error) {
+	in := interpretationOf(thread)
+	for _, arg := range bound {
+		if text, ok := arg.(starlark.String); ok && len(text) >= smallBytes {
+			if err := in.reserve(growing * (len(text) + escapes(string(text)))); err != nil {
+				return nil, err
+			}
+		}
+	}
 	call, err := callText(b.name, b.schema.params, bound)
 	if err != nil {
 		return nil, err
 	}
-	in := interpretationOf(thread)
+	if err := in.note(keptTexts * len(call.Text)); err != nil {
+		return nil, err
+	}
 	call.Stack = userFrames(thread.CallStack())
 	c := &Call{in: in, call: call}
 	c.call.Description, c.described = b.schema.description(bound)

@@ -6,24 +6,26 @@ import (
 	"runtime/metrics"
 	"time"
 
-	"go.starlark.net/starlark"
-
 	"github.com/lepto-dev/lepto/internal/fault"
 )
 
 // This file keeps an interpretation within bounds: steps, time, memory, and the
 // context's end.
 
-// heapInterval is how often the heap is looked at.
-const heapInterval = 20 * time.Millisecond
+const (
+	// heapInterval is how often the watch looks at the heap.
+	heapInterval = 20 * time.Millisecond
+	// watchedLimits is how many memory limits the watch lets the heap grow, garbage
+	// and all. It is for what no step announces: the script itself looks sooner, and
+	// collects garbage first.
+	watchedLimits = 2
+)
 
 // guard starts the watch; stop ends it and waits for it.
 func (in *interpretation) guard() (stop func()) {
-	in.thread.SetMaxExecutionSteps(in.req.StepLimit)
-	in.thread.OnMaxSteps = func(*starlark.Thread) {
-		in.end(fault.New("E0203", "the script did not end within %d steps", in.req.StepLimit).
-			WithHint("look for a loop that grows without end"))
-	}
+	in.heapAtStart = heapBytes()
+	in.thread.SetMaxExecutionSteps(min(lookSteps, in.req.StepLimit))
+	in.thread.OnMaxSteps = in.between
 	ctx, cancel := context.WithCancelCause(in.ctx)
 	done := make(chan struct{})
 	go func() {
@@ -42,7 +44,6 @@ func (in *interpretation) guard() (stop func()) {
 func (in *interpretation) watch(ctx context.Context) {
 	ticker := time.NewTicker(heapInterval)
 	defer ticker.Stop()
-	start := heapBytes()
 	worked := time.Duration(0)
 	for {
 		select {
@@ -59,7 +60,7 @@ func (in *interpretation) watch(ctx context.Context) {
 				in.end(fault.New("E0203", "the script did not end within %s of work", in.req.TimeLimit).
 					WithHint("look for a loop that goes over large values again and again"))
 			}
-			if grown := heapBytes(); grown > start && grown-start > in.req.MemoryLimit {
+			if in.grown() > watchedLimits*in.req.MemoryLimit {
 				in.end(fault.New("E0205", "the script used more than %d MiB of memory", in.req.MemoryLimit>>20).
 					WithHint("look for a list or text that grows without end"))
 			}

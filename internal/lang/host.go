@@ -33,7 +33,7 @@ const DefaultTimeLimit = time.Minute
 // DefaultMemoryLimit bounds how much the heap may grow while a script is
 // interpreted, in bytes. It is the heap of the whole process that is seen, so the
 // limit is generous.
-const DefaultMemoryLimit = 1 << 30
+const DefaultMemoryLimit = 320 << 20
 
 // A Host is a dialect: what a script can call. It is immutable and safe for
 // concurrent use.
@@ -150,6 +150,9 @@ type interpretation struct {
 	memory     map[string]map[string]starlark.Value
 	modules    map[string]*module
 	files      map[string]source.File // by name: where a calling file's locators start
+
+	heapAtStart uint64 // bytes
+	made        uint64 // by large steps since the heap was looked at, in bytes
 
 	fetching atomic.Bool // the script waits for code or files of others
 

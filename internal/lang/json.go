@@ -24,16 +24,16 @@ const maxJSON = 32 << 20
 
 func jsonModule() *starlarkstruct.Module {
 	return &starlarkstruct.Module{Name: "json", Members: starlark.StringDict{
-		"encode": starlark.NewBuiltin("encode", func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		"encode": starlark.NewBuiltin("encode", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 			var x starlark.Value
 			if err := starlark.UnpackArgs("json.encode", args, kwargs, "x", &x); err != nil {
 				return nil, err
 			}
-			text, err := encodeJSON(x)
-			if err != nil {
+			e := jsonEncoder{reserve: func(bytes int) error { return reserve(thread, bytes) }}
+			if err := e.encode(x, 0); err != nil {
 				return nil, fmt.Errorf("json.encode: %w", err)
 			}
-			return starlark.String(text), nil
+			return starlark.String(e.b.String()), reserve(thread, growing*e.b.Len())
 		}),
 		"decode": starlark.NewBuiltin("decode", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 			text, _ := firstText(args, kwargs)
@@ -46,10 +46,59 @@ func jsonModule() *starlarkstruct.Module {
 			if thread.Steps += uint64(len(text) / textStep); longestNumber(text) > maxDigits {
 				return nil, errDigits
 			}
+			if err := reserve(thread, decodedBytes(text)); err != nil {
+				return nil, err
+			}
 			return starlark.Call(thread, starjson.Module.Members["decode"], args, kwargs)
 		}),
-		"indent": starjson.Module.Members["indent"],
+		"indent": starlark.NewBuiltin("indent", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+			var text, prefix string
+			indent := "\t"
+			if err := starlark.UnpackArgs("json.indent", args, kwargs, "str", &text, "prefix?", &prefix, "indent?", &indent); err == nil {
+				size := indentedSize(text, len(prefix), len(indent))
+				if thread.Steps += uint64(len(text) / textStep); size > maxBytes {
+					return nil, tooMuch("json.indent: %w", errMuch)
+				}
+				if err := reserve(thread, growing*size); err != nil {
+					return nil, err
+				}
+			}
+			return starlark.Call(thread, starjson.Module.Members["indent"], args, kwargs)
+		}),
 	}}
+}
+
+// indentedSize gives how many bytes JSON text has once it is indented, at most: a
+// line is as long as it is nested deep. Above maxBytes it does not go on.
+func indentedSize(text string, prefix, indent int) int {
+	size, depth, quoted := len(text), 0, false
+	for i := 0; i < len(text) && size <= maxBytes; i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			depth++
+			size += 1 + prefix + depth*indent
+		case c == ',' || c == ':':
+			size += 1 + prefix + depth*indent
+		case c == ']' || c == '}':
+			depth = max(0, depth-1)
+			size += 1 + prefix + depth*indent
+		}
+	}
+	return size
+}
+
+// decodedBytes gives what the values of JSON text take, about.
+func decodedBytes(text string) int {
+	if len(text) < smallBytes {
+		return 0
+	}
+	values := strings.Count(text, ",") + strings.Count(text, ":") + strings.Count(text, "[") + strings.Count(text, "{")
+	return len(text) + values*partBytes
 }
 
 // firstText gives the text that json.decode is called with.
@@ -116,6 +165,9 @@ func indentedJSON(v starlark.Value) (string, bool) {
 	if err != nil {
 		return "", false
 	}
+	if indentedSize(text, 0, 1) > maxString {
+		return text, true
+	}
 	thread := &starlark.Thread{Name: "json"}
 	indented, err := starlark.Call(thread, starjson.Module.Members["indent"], starlark.Tuple{starlark.String(text)}, nil)
 	if err != nil {
@@ -131,7 +183,10 @@ func encodeJSON(v starlark.Value) (string, error) {
 	return e.b.String(), err
 }
 
-type jsonEncoder struct{ b strings.Builder }
+type jsonEncoder struct {
+	b       strings.Builder
+	reserve func(bytes int) error // may be nil
+}
 
 func (e *jsonEncoder) encode(v starlark.Value, depth int) error {
 	if depth > maxDepth {
@@ -150,6 +205,11 @@ func (e *jsonEncoder) encode(v starlark.Value, depth int) error {
 	case starlark.Float:
 		return e.float(float64(v))
 	case starlark.String:
+		if e.reserve != nil && len(v) >= smallBytes {
+			if err := e.reserve(growing * (len(v) + escapes(string(v)))); err != nil {
+				return err
+			}
+		}
 		e.quote(string(v))
 	case starlark.IterableMapping:
 		return e.mapping(v, depth)

@@ -65,7 +65,7 @@ func legacyFrames(stack starlark.CallStack) []legacyFrame {
 
 // isHidden reports a frame of an operator, which no script called.
 func isHidden(name string) bool {
-	return name == productName || name == percentName || name == keyName || isComparison(name) || strings.HasPrefix(name, methodName)
+	return name == productName || name == percentName || name == keyName || isComparison(name) || isSum(name) || strings.HasPrefix(name, methodName)
 }
 
 // fromEval sets the text form of an error while a script ran.

@@ -25,6 +25,7 @@ func predeclared(builtins []Builtin) starlark.StringDict {
 	names[productName] = starlark.NewBuiltin(productName, makeFactor)
 	maps.Copy(names, boundedTexts())
 	maps.Copy(names, boundedComparisons())
+	maps.Copy(names, boundedSums())
 	for _, b := range builtins {
 		names[b.name] = b.value()
 	}

@@ -21,13 +21,16 @@ const (
 	// maxText bounds the text of one value, in bytes: shared lists inside lists
 	// can make a small value's text larger than any memory.
 	maxText = 16 << 20
+	// maxString bounds a single string in it, quoted, in bytes.
+	maxString = 64 << 20
 	// maxDepth bounds how deep values may be nested in one another.
 	maxDepth = 1000
 )
 
 var (
-	errTooLarge = fmt.Errorf("is too large: its text has more than %d MiB", maxText>>20)
-	errTooDeep  = fmt.Errorf("is nested more than %d deep", maxDepth)
+	errTooLarge   = fmt.Errorf("is too large: its text has more than %d MiB", maxText>>20)
+	errLongString = fmt.Errorf("has a string of more than %d MiB", maxString>>20)
+	errTooDeep    = fmt.Errorf("is nested more than %d deep", maxDepth)
 )
 
 // Text gives a value's canonical text: dict entries sorted as text, objects as
@@ -59,6 +62,11 @@ func (w *textWriter) write(v starlark.Value, depth int) error {
 		return errTooLarge
 	}
 	switch v := v.(type) {
+	case starlark.String:
+		if len(v) >= smallBytes && len(v)+escapes(string(v)) > maxString {
+			return errLongString
+		}
+		w.b.WriteString(v.String())
 	case *starlark.List:
 		return w.sequence("[", v.Index, v.Len(), "]", depth)
 	case starlark.Tuple:
