@@ -21,7 +21,7 @@ func Check(r Recipe) []error {
 	}
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(extract)) {
-		if _, err := compile(extract[key]); err != nil {
+		if _, err := compile(extract[key], &frugal{}); err != nil {
 			errs = append(errs, fault.New("E0516", "extract %q: %q is no jq query: %w", key, extract[key], err))
 		}
 	}

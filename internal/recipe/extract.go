@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"math/big"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -66,22 +67,29 @@ func decodeBody(body string) (any, error) {
 // query gives the value of a jq query: nulls are dropped; several results are a
 // list. An error in the middle counts as no result, as long as there is one.
 func query(text string, input any) (starlark.Value, error) {
-	code, err := compile(text)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), maxExtract, fault.ErrTimeout)
+	defer cancel()
+	frugal := newFrugal(ctx)
+	code, err := compile(text, frugal)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), maxExtract, fault.ErrTimeout)
-	defer cancel()
 	var results []starlark.Value
 	var last error
-	iter := code.RunWithContext(ctx, input)
+	iter := code.RunWithContext(frugal, input)
 	for value, ok := iter.Next(); ok; value, ok = iter.Next() {
 		if context.Cause(ctx) != nil {
 			return nil, fmt.Errorf("it did not end within %s", maxExtract)
 		}
+		if frugal.err != nil {
+			return nil, frugal.err
+		}
 		if err, failed := value.(error); failed {
 			last = err
 			continue
+		}
+		if err := checkSize(value); err != nil {
+			return nil, err
 		}
 		if value != nil {
 			results = append(results, toStarlark(value))
@@ -101,12 +109,13 @@ func query(text string, input any) (starlark.Value, error) {
 	return nil, errors.New("it finds nothing")
 }
 
-func compile(text string) (*gojq.Code, error) {
+func compile(text string, in *frugal) (*gojq.Code, error) {
 	parsed, err := gojq.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	return gojq.Compile(parsed)
+	boundQuery(reflect.ValueOf(parsed))
+	return gojq.Compile(parsed, in.functions()...)
 }
 
 // maxResults bounds the results of one query.
