@@ -81,6 +81,7 @@ func yamlDocument(text string) (doc yaml.Node, err error) {
 
 const (
 	maxParams      = 1_000_000 // values: YAML's aliases can multiply without end
+	maxParamsBytes = 64 << 20  // of text, which aliases multiply as well
 	maxParamsDepth = 1000
 )
 
@@ -96,8 +97,8 @@ func (w *yamlWriter) write(node *yaml.Node, depth int) error {
 	if depth > maxParamsDepth {
 		return fmt.Errorf("line %d: nested more than %d deep", node.Line, maxParamsDepth)
 	}
-	if w.count++; w.count > maxParams {
-		return fmt.Errorf("line %d: more than %d values", node.Line, maxParams)
+	if err := w.counted(node); err != nil {
+		return err
 	}
 	switch node.Kind {
 	case yaml.AliasNode:
@@ -110,6 +111,17 @@ func (w *yamlWriter) write(node *yaml.Node, depth int) error {
 		return w.scalar(node)
 	}
 	return fmt.Errorf("line %d: unexpected content", node.Line)
+}
+
+// counted counts a value: each use of one that has a name counts, with its text.
+func (w *yamlWriter) counted(node *yaml.Node) error {
+	if w.count++; w.count > maxParams {
+		return fmt.Errorf("line %d: more than %d values", node.Line, maxParams)
+	}
+	if w.out.Len() > maxParamsBytes {
+		return fmt.Errorf("line %d: more than %d MiB of text", node.Line, maxParamsBytes>>20)
+	}
+	return nil
 }
 
 func (w *yamlWriter) sequence(node *yaml.Node, depth int) error {
@@ -127,7 +139,7 @@ func (w *yamlWriter) sequence(node *yaml.Node, depth int) error {
 }
 
 func (w *yamlWriter) mapping(node *yaml.Node, depth int) error {
-	pairs, err := mergedPairs(node, depth)
+	pairs, err := w.mergedPairs(node, depth)
 	if err != nil {
 		return err
 	}
@@ -148,7 +160,7 @@ func (w *yamlWriter) mapping(node *yaml.Node, depth int) error {
 
 // mergedPairs gives keys and values of a mapping, sorted. Its own keys win over
 // what "<<" merges in; keys given twice are refused.
-func mergedPairs(node *yaml.Node, depth int) ([]*yaml.Node, error) {
+func (w *yamlWriter) mergedPairs(node *yaml.Node, depth int) ([]*yaml.Node, error) {
 	own := map[string]bool{}
 	var pairs, merged []*yaml.Node
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -160,7 +172,7 @@ func mergedPairs(node *yaml.Node, depth int) ([]*yaml.Node, error) {
 			return nil, fmt.Errorf("line %d: a key must be a text", key.Line)
 		}
 		if key.Tag == "!!merge" {
-			more, err := mergeSource(value, depth+1)
+			more, err := w.mergeSource(value, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -224,19 +236,22 @@ func oldBool(node *yaml.Node) (value, is bool) {
 }
 
 // mergeSource gives the pairs of what "<<" names: a mapping, or a list of them.
-func mergeSource(node *yaml.Node, depth int) ([]*yaml.Node, error) {
+func (w *yamlWriter) mergeSource(node *yaml.Node, depth int) ([]*yaml.Node, error) {
+	if err := w.counted(node); err != nil {
+		return nil, err
+	}
 	if depth > maxParamsDepth {
 		return nil, fmt.Errorf("line %d: nested more than %d deep", node.Line, maxParamsDepth)
 	}
 	switch node.Kind {
 	case yaml.AliasNode:
-		return mergeSource(node.Alias, depth+1)
+		return w.mergeSource(node.Alias, depth+1)
 	case yaml.MappingNode:
-		return mergedPairs(node, depth)
+		return w.mergedPairs(node, depth)
 	case yaml.SequenceNode:
 		var all []*yaml.Node
 		for _, item := range node.Content {
-			more, err := mergeSource(item, depth+1)
+			more, err := w.mergeSource(item, depth+1)
 			if err != nil {
 				return nil, err
 			}
