@@ -71,6 +71,7 @@ run: build examples ## run the quickstart and leave its enclave running
 test: build examples ## all tests, with the race detector (root: they run containers)
 	go test $(TEST_FLAGS) $$(go list ./... | grep -vxF "$$(go list $(ON_HOST))")
 	go test $(TEST_FLAGS) -p 1 $(ON_HOST)
+	CGO_ENABLED=0 go test -trimpath -tags '$(TAGS)' -run '^TestPeakMemory$$' ./internal/lang
 
 conformance-packages: ## compare plans of public packages (CONFORMANCE_PACKAGES=FILE PACKAGES_DIR=DIR)
 	@: $(or $(CONFORMANCE_PACKAGES),$(error CONFORMANCE_PACKAGES names no file of packages))
