@@ -176,7 +176,7 @@ func runChild(t *testing.T, script string) (p peak) {
 func TestPeakMemoryChild(t *testing.T) {
 	script := os.Getenv(childVariable)
 	if script == "" {
-		t.Skip("not a child")
+		return // it is nobody's child
 	}
 	const percent = 400
 	debug.SetGCPercent(percent)
@@ -203,7 +203,7 @@ func TestPeakMemoryChild(t *testing.T) {
 func peakKiB(t *testing.T) int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		t.Skip("no /proc")
+		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	n, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "kB", 2)[0]))

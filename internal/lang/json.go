@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -71,25 +72,42 @@ func jsonModule() *starlarkstruct.Module {
 // indentedSize gives how many bytes JSON text has once it is indented, at most: a
 // line is as long as it is nested deep. Above maxBytes it does not go on.
 func indentedSize(text string, prefix, indent int) int {
-	size, depth, quoted := len(text), 0, false
-	for i := 0; i < len(text) && size <= maxBytes; i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			depth++
-			size += 1 + prefix + depth*indent
-		case c == ',' || c == ':':
-			size += 1 + prefix + depth*indent
-		case c == ']' || c == '}':
-			depth = max(0, depth-1)
-			size += 1 + prefix + depth*indent
+	size := len(text)
+	for depth := range jsonPunctuation(text) {
+		if size += 1 + prefix + depth*indent; size > maxBytes {
+			break
 		}
 	}
 	return size
+}
+
+// jsonPunctuation goes through what is neither in a string nor a scalar of JSON
+// text, and gives how deep arrays and objects are nested after each.
+func jsonPunctuation(text string) iter.Seq[int] {
+	return func(yield func(depth int) bool) {
+		depth, quoted := 0, false
+		for i := 0; i < len(text); i++ {
+			switch c := text[i]; {
+			case quoted && c == '\\':
+				i++
+				continue
+			case c == '"':
+				quoted = !quoted
+				continue
+			case quoted:
+				continue
+			case c == '[' || c == '{':
+				depth++
+			case c == ']' || c == '}':
+				depth = max(0, depth-1)
+			case c != ',' && c != ':':
+				continue
+			}
+			if !yield(depth) {
+				return
+			}
+		}
+	}
 }
 
 // decodedBytes gives what the values of JSON text take, about.
@@ -117,20 +135,9 @@ func firstText(args starlark.Tuple, kwargs []starlark.Tuple) (string, bool) {
 // jsonDepth gives how deep arrays and objects are nested in JSON text. The
 // library's decoder recurses, and a Go program that runs out of stack ends.
 func jsonDepth(text string) int {
-	depth, most, quoted := 0, 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			depth++
-			most = max(most, depth)
-		case c == ']' || c == '}':
-			depth--
-		}
+	most := 0
+	for depth := range jsonPunctuation(text) {
+		most = max(most, depth)
 	}
 	return most
 }

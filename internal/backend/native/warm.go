@@ -51,7 +51,7 @@ type vacancy struct {
 	ip     netip.Addr
 }
 
-// of gives the place of a service.
+// at gives the place of a service.
 func (p *places) at(service backend.ServiceName) backend.ServiceName {
 	p.mu.Lock()
 	defer p.mu.Unlock()

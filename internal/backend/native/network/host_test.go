@@ -170,11 +170,7 @@ func TestForwardClosedByRule(t *testing.T) {
 
 // legacyState gives the legacy rules; "" without a table of them.
 func legacyState() string {
-	program := legacyProgram()
-	if program == "" {
-		return ""
-	}
-	rules, _ := legacyRules(program)
+	_, rules, _ := legacyForward()
 	return strings.Join(rules, "\n")
 }
 

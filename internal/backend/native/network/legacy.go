@@ -28,12 +28,8 @@ var legacyClosed = regexp.MustCompile(`^(-P FORWARD DROP|-A FORWARD -j (DROP|REJ
 
 // passLegacy makes the rules where they are missing.
 func passLegacy(names names) error {
-	program := legacyProgram()
-	if program == "" {
-		return nil
-	}
-	rules, err := legacyRules(program)
-	if err != nil {
+	program, rules, err := legacyForward()
+	if program == "" || err != nil {
 		return err
 	}
 	if !legacyClosed.MatchString(rules[0]) && !legacyClosed.MatchString(rules[len(rules)-1]) {
@@ -52,12 +48,8 @@ func passLegacy(names names) error {
 
 // leaveLegacy removes exactly the rules that passLegacy made.
 func leaveLegacy(names names) error {
-	program := legacyProgram()
-	if program == "" {
-		return nil
-	}
-	rules, err := legacyRules(program)
-	if err != nil {
+	program, rules, err := legacyForward()
+	if program == "" || err != nil {
 		return err
 	}
 	for _, rule := range legacyOwn(names) {
@@ -97,10 +89,14 @@ func legacyProgram() string {
 	return path
 }
 
-// legacyRules gives the chain's policy and rules, a line each.
-func legacyRules(program string) ([]string, error) {
+// legacyForward gives the program, "" if there is nothing for it to do, and the
+// chain's policy and rules, a line each.
+func legacyForward() (program string, rules []string, err error) {
+	if program = legacyProgram(); program == "" {
+		return "", nil, nil
+	}
 	out, err := legacy(program, "-S FORWARD")
-	return strings.Split(strings.TrimSpace(out), "\n"), err
+	return program, strings.Split(strings.TrimSpace(out), "\n"), err
 }
 
 // legacy runs the program; no argument has spaces in it.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/lepto-dev/lepto/internal/backend/native/network/netspace"
@@ -216,7 +218,6 @@ func (k *keptRecord) look(ctx context.Context) error {
 
 func (k *keptRecord) restore(h *host) error {
 	last := k.last
-	k.last = nil
 	if last == nil {
 		return nil
 	}
@@ -224,19 +225,16 @@ func (k *keptRecord) restore(h *host) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range links {
-		if !isUplink(l.Attrs().Name) {
-			continue
-		}
-		k.last = last
-		return withTables(nil, func(c *nftables.Conn) error {
-			if err := writeForwarding(c, elements(last.still), elements(last.routing), strings.Join(last.settings, " ")); err != nil {
-				return err
-			}
-			return c.Flush()
-		})
+	if !slices.ContainsFunc(links, func(l netlink.Link) bool { return isUplink(l.Attrs().Name) }) {
+		k.last = nil // the last enclave has gone, and the table with it
+		return nil
 	}
-	return nil
+	return withTables(nil, func(c *nftables.Conn) error {
+		if err := writeForwarding(c, elements(last.still), elements(last.routing), strings.Join(last.settings, " ")); err != nil {
+			return err
+		}
+		return c.Flush()
+	})
 }
 
 func elements(names map[string]bool) []nftables.SetElement {
